@@ -1,0 +1,83 @@
+package apikey
+
+import (
+	"context"
+	"time"
+
+	"gatehouse/internal/fault"
+	"gatehouse/internal/ratelimit"
+)
+
+// Principal is who a usable key speaks for.
+type Principal struct {
+	CustomerID string
+	KeyID      string
+	Suspended  bool // known, and may do nothing
+}
+
+// Checker finds keys and takes their places.
+type Checker interface {
+	// Enter checks a key and takes its place in the policy's window, in one
+	// transaction; with a zero limit it only checks. An unknown, revoked or expired
+	// key is the zero Principal and takes nothing. An error means that
+	// nothing is known: nobody may pass.
+	Enter(ctx context.Context, key Presented, policy ratelimit.Name, limit ratelimit.Limit) (Principal, ratelimit.Decision, error)
+}
+
+// Door lets requests with a usable key in, at the rate of its policy.
+type Door struct {
+	store   Checker
+	limiter *ratelimit.Limiter
+}
+
+// NewDoor returns a door that admits each key by limiter's policy.
+func NewDoor(store Checker, limiter *ratelimit.Limiter) *Door {
+	return &Door{store: store, limiter: limiter}
+}
+
+// Policy is the policy that this door enforces.
+func (d *Door) Policy() ratelimit.Policy { return d.limiter.Policy }
+
+// Enter checks the key a client presents. A key that is not usable is a
+// fault.Unauthenticated, told apart from others by nothing. A suspended
+// customer's key takes its place like any other, so that its refusals are
+// limited too. Only a Decision that admits lets the request in.
+func (d *Door) Enter(ctx context.Context, presented string) (Principal, ratelimit.Decision, error) {
+	key, ok := Parse(presented)
+	if !ok {
+		return Principal{}, ratelimit.Decision{}, Unknown()
+	}
+	// A refusal is remembered under the hash of the whole key: nobody can
+	// ask about a key that he doesn't hold.
+	memory := string(key.Hash[:])
+	refusal, remembered := ratelimit.Decision{}, false
+	limit := d.limiter.Policy.Limit
+	if d.limiter.Policy.Off {
+		limit = ratelimit.Limit{}
+	} else if refusal, remembered = d.limiter.Recall(memory); remembered {
+		limit = ratelimit.Limit{} // only look whether the key still stands
+	}
+	asked := time.Now()
+	who, decision, err := d.store.Enter(ctx, key, d.limiter.Policy.Name, limit)
+	switch {
+	case err == nil && who.KeyID == "":
+		return Principal{}, ratelimit.Decision{}, Unknown()
+	case remembered: // also where the store can't be reached
+		return who, refusal, nil
+	case d.limiter.Policy.Off:
+		decision.Admitted = true
+	default:
+		d.limiter.Settle(memory, asked, decision, err)
+	}
+	return who, decision, err
+}
+
+// Unknown is the one answer to malformed, unknown, revoked and expired keys.
+func Unknown() *fault.Error {
+	return &fault.Error{Kind: fault.Unauthenticated, Code: "INVALID_API_KEY", Message: "The API key is not valid."}
+}
+
+// Suspended refuses a suspended customer's key.
+func Suspended() *fault.Error {
+	return &fault.Error{Kind: fault.Forbidden, Code: "FORBIDDEN", Message: "This account is suspended. Contact support."}
+}
