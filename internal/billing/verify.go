@@ -1,0 +1,80 @@
+package billing
+
+import (
+	"fmt"
+	"iter"
+)
+
+// Account is what one customer's ledger must add up to.
+type Account struct {
+	CustomerID string
+	Balance    int64 // as kept on the customer
+	Entries    []Entry
+}
+
+// Finding is something wrong with a ledger.
+type Finding struct {
+	CustomerID string `json:"customer_id"`
+	Number     int64  `json:"number,omitzero"` // the entry, 0: the whole ledger
+	Problem    string `json:"problem"`
+}
+
+// Report is what a check of ledgers found.
+type Report struct {
+	Customers int       `json:"customers"`
+	Entries   int       `json:"entries"`
+	Findings  []Finding `json:"findings"`
+}
+
+// Verify checks each account: its entries are numbered 1, 2, 3 … without gap
+// or repetition, each balance is the one before plus the amount and never
+// below zero, the first is the sign-up's grant, no fact counts twice, and the
+// customer's balance is the sum. Accounts come with their entries oldest
+// first. An error of the sequence ends the check.
+func Verify(accounts iter.Seq2[Account, error]) (Report, error) {
+	report := Report{Findings: []Finding{}}
+	for account, err := range accounts {
+		if err != nil {
+			return report, fmt.Errorf("read ledgers: %w", err)
+		}
+		report.Customers++
+		report.Entries += len(account.Entries)
+		report.Findings = append(report.Findings, verifyOne(account)...)
+	}
+	return report, nil
+}
+
+func verifyOne(a Account) (found []Finding) {
+	say := func(number int64, format string, args ...any) {
+		found = append(found, Finding{a.CustomerID, number, fmt.Sprintf(format, args...)})
+	}
+	facts := make(map[string]int64, len(a.Entries))
+	var sum, last int64
+	for _, e := range a.Entries {
+		if e.Number != last+1 {
+			say(e.Number, "follows entry %d: entries are missing or doubled", last)
+		}
+		last = e.Number
+		sum += e.Amount
+		if e.BalanceAfter != sum {
+			say(e.Number, "says the balance after it is %d; the entries add up to %d", e.BalanceAfter, sum)
+			sum = e.BalanceAfter // one wrong entry is one finding
+		}
+		if e.BalanceAfter < 0 {
+			say(e.Number, "takes the balance to %d, below zero", e.BalanceAfter)
+		}
+		if first, twice := facts[e.Reference]; twice {
+			say(e.Number, "counts %s again, after entry %d", e.Reference, first)
+		}
+		facts[e.Reference] = e.Number
+	}
+	if len(a.Entries) == 0 {
+		say(0, "has no entry: a customer starts with a sign-up grant")
+	} else if e := a.Entries[0]; e.Source != TrialSignUp || e.Amount != TrialCredits || e.Reference != SignUpReference(a.CustomerID) {
+		say(e.Number, "is no sign-up grant of %d", TrialCredits)
+	}
+	if a.Balance != sum {
+		say(0, "customer's balance is %d; the ledger ends at %d", a.Balance, sum)
+	}
+	return found
+}
