@@ -1,0 +1,71 @@
+package account
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"gatehouse/internal/apikey"
+	"gatehouse/internal/billing"
+)
+
+// Plan is what a customer pays by.
+type Plan string
+
+// Trial is the plan that a customer starts on.
+const Trial Plan = "trial"
+
+// Customer is a customer as stored.
+type Customer struct {
+	ID               string // UUIDv7
+	Name             string
+	Email            string // as given
+	Company          string // "" when there is none
+	Source           string // where the sign-up came from
+	Plan             Plan
+	State            string // of the subscription; "" until there was one
+	TrialFixesLimit  int64
+	TrialFixesUsed   int64
+	CreditBalance    int64 // whole fixes; the sum of the ledger's entries
+	CreditDebt       int64 // whole fixes a refund could not take back
+	StripeCustomerID string
+	CreatedAt        time.Time
+	SuspendedAt      time.Time // zero: not suspended
+}
+
+// Opening is all that a sign-up writes: the store commits the whole or nothing.
+type Opening struct {
+	Customer
+	CanonicalEmail string // unique over all customers
+	Key            apikey.Issue
+	Grant          billing.Entry
+}
+
+// Store is what accounts need from a database, and no more.
+type Store interface {
+	// Open commits the customer, the key and the first ledger entry
+	// together. A taken address is fault.Invalid with the reason
+	// already_registered and writes nothing. Opening the same customer id
+	// again, after an outcome that was unknown, succeeds and changes nothing.
+	Open(ctx context.Context, o Opening) error
+	// Customer returns a customer, or fault.NotFound.
+	Customer(ctx context.Context, id string) (Customer, error)
+}
+
+// Usage is what a customer used in a period.
+type Usage struct {
+	Start, End time.Time // End is not part of it
+	Fixes      int64
+}
+
+// Get returns the customer and its usage in the current period, which is the
+// month in UTC.
+func (s *Service) Get(ctx context.Context, id string) (Customer, Usage, error) {
+	c, err := s.store.Customer(ctx, id)
+	if err != nil {
+		return Customer{}, Usage{}, fmt.Errorf("read account: %w", err)
+	}
+	y, m, _ := s.now().UTC().Date()
+	start := time.Date(y, m, 1, 0, 0, 0, 0, time.UTC)
+	return c, Usage{Start: start, End: start.AddDate(0, 1, 0)}, nil
+}

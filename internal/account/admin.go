@@ -1,0 +1,22 @@
+package account
+
+import (
+	"context"
+	"time"
+)
+
+// Registry is what an operator does with customers, on the database itself.
+type Registry interface {
+	// Customers lists at most limit customers with ids above after, in the
+	// order they signed up.
+	Customers(ctx context.Context, after string, limit int) ([]Customer, error)
+	// CustomerByEmail finds the customer of a canonical address, or
+	// fault.NotFound.
+	CustomerByEmail(ctx context.Context, canonical string) (Customer, error)
+	// Suspend refuses all of a customer's keys from the next request on;
+	// suspending again keeps the first time. It returns the customer as it
+	// is then, or fault.NotFound.
+	Suspend(ctx context.Context, id string, at time.Time) (Customer, error)
+	// Resume undoes Suspend.
+	Resume(ctx context.Context, id string) (Customer, error)
+}
