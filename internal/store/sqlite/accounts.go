@@ -1,0 +1,155 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"gatehouse/internal/account"
+	"gatehouse/internal/apikey"
+	"gatehouse/internal/billing"
+	"gatehouse/internal/fault"
+)
+
+// Open implements account.Store.
+func (s *Store) Open(ctx context.Context, o account.Opening) error {
+	return s.mutate(ctx, "open_account", func(t *tx) error {
+		n, err := t.change(`INSERT INTO customers (id, name, email, email_canonical, company, source, subscription_plan, subscription_state,
+			trial_fixes_limit, trial_fixes_used, credit_balance, credit_debt, created_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (email_canonical) DO NOTHING`,
+			o.ID, o.Name, o.Email, o.CanonicalEmail, o.Company, o.Source, string(o.Plan), o.State,
+			o.TrialFixesLimit, o.TrialFixesUsed, o.CreditBalance, o.CreditDebt, o.CreatedAt.UnixMicro())
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return alreadyOpen(t, o)
+		}
+		if err := insertKey(t, o.ID, o.Key); err != nil {
+			return err
+		}
+		return insertEntry(t, o.ID, o.Grant)
+	})
+}
+
+// alreadyOpen tells another's address from this same opening, committed
+// before by a try whose outcome was unknown.
+func alreadyOpen(t *tx, o account.Opening) error {
+	var id string
+	if err := t.row("SELECT id FROM customers WHERE email_canonical = ?", []any{o.CanonicalEmail}, &id); err != nil {
+		return err
+	}
+	if id == o.ID {
+		return nil
+	}
+	return fault.Field("email", fault.AlreadyRegistered, "email is already registered")
+}
+
+func insertKey(t *tx, customerID string, k apikey.Issue) error {
+	return t.exec(`INSERT INTO api_keys (customer_id, id, public_id, hash, prefix, name, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		customerID, k.ID, k.PublicID, k.Hash[:], k.Prefix, k.Name, k.CreatedAt.UnixMicro(), micros(k.ExpiresAt))
+}
+
+func insertEntry(t *tx, customerID string, e billing.Entry) error {
+	return t.exec(`INSERT INTO ledger_entries (customer_id, number, id, amount, balance_after, source, reference, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		customerID, e.Number, e.ID, e.Amount, e.BalanceAfter, string(e.Source), e.Reference, e.CreatedAt.UnixMicro())
+}
+
+const customerColumns = `id, name, email, company, source, subscription_plan, subscription_state, trial_fixes_limit, trial_fixes_used,
+	credit_balance, credit_debt, coalesce(stripe_customer_id, ''), created_at, suspended_at`
+
+func scanCustomer(scan func(...any) error) (c account.Customer, err error) {
+	var created int64
+	var suspended sql.NullInt64
+	err = scan(&c.ID, &c.Name, &c.Email, &c.Company, &c.Source, &c.Plan, &c.State, &c.TrialFixesLimit, &c.TrialFixesUsed,
+		&c.CreditBalance, &c.CreditDebt, &c.StripeCustomerID, &created, &suspended)
+	c.CreatedAt, c.SuspendedAt = instant(created), optional(suspended)
+	return c, err
+}
+
+// Customer implements account.Store.
+func (s *Store) Customer(ctx context.Context, id string) (account.Customer, error) {
+	return s.customer(ctx, "id", id)
+}
+
+// CustomerByEmail implements account.Registry.
+func (s *Store) CustomerByEmail(ctx context.Context, canonical string) (account.Customer, error) {
+	return s.customer(ctx, "email_canonical", canonical)
+}
+
+// customer reads the customer whose column, one of our own names, is value.
+func (s *Store) customer(ctx context.Context, column, value string) (c account.Customer, err error) {
+	err = s.query("read_customer", func() error {
+		c, err = scanCustomer(s.read.QueryRowContext(ctx, "SELECT "+customerColumns+" FROM customers WHERE "+column+" = ?", value).Scan)
+		return missing(err)
+	})
+	return c, err
+}
+
+// Customers implements account.Registry.
+func (s *Store) Customers(ctx context.Context, after string, limit int) (found []account.Customer, err error) {
+	err = s.query("list_customers", func() error {
+		rows, err := s.read.QueryContext(ctx, "SELECT "+customerColumns+" FROM customers WHERE id > ? ORDER BY id LIMIT ?", after, limit)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			c, err := scanCustomer(rows.Scan)
+			if err != nil {
+				return err
+			}
+			found = append(found, c)
+		}
+		return rows.Err()
+	})
+	return found, err
+}
+
+// Suspend implements account.Registry.
+func (s *Store) Suspend(ctx context.Context, id string, at time.Time) (account.Customer, error) {
+	return s.setSuspended(ctx, id, "UPDATE customers SET suspended_at = coalesce(suspended_at, ?2) WHERE id = ?1", at.UnixMicro())
+}
+
+// Resume implements account.Registry.
+func (s *Store) Resume(ctx context.Context, id string) (account.Customer, error) {
+	return s.setSuspended(ctx, id, "UPDATE customers SET suspended_at = NULL WHERE id = ?1")
+}
+
+func (s *Store) setSuspended(ctx context.Context, id, update string, args ...any) (c account.Customer, err error) {
+	err = s.mutate(ctx, "suspend_customer", func(t *tx) error {
+		if err := t.exec(update, append([]any{id}, args...)...); err != nil {
+			return err
+		}
+		c, err = scanCustomer(func(into ...any) error {
+			return t.row("SELECT "+customerColumns+" FROM customers WHERE id = ?", []any{id}, into...)
+		})
+		return missing(err)
+	})
+	return c, err
+}
+
+func missing(err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return fault.Missing("There is no such customer.")
+	}
+	return err
+}
+
+// micros stores a time that may be absent.
+func micros(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UnixMicro()
+}
+
+func instant(us int64) time.Time { return time.UnixMicro(us).UTC() }
+
+func optional(us sql.NullInt64) time.Time {
+	if !us.Valid {
+		return time.Time{}
+	}
+	return instant(us.Int64)
+}

@@ -1,0 +1,110 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"fmt"
+	"io/fs"
+	"log/slog"
+
+	"github.com/pressly/goose/v3"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Migration is one step of the schema's history.
+type Migration struct {
+	Version int64
+	Name    string
+	Applied bool
+}
+
+func newProvider(db *sql.DB) (*goose.Provider, error) {
+	sub, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(goose.DialectSQLite3, db, sub, goose.WithSlog(slog.New(slog.DiscardHandler)))
+}
+
+// migrate refuses a database of a newer version, and brings an older one up
+// to date if it may.
+func migrate(ctx context.Context, db *sql.DB, path string, may bool) error {
+	p, err := newProvider(db)
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	have, want, err := p.GetVersions(ctx)
+	if err != nil {
+		return fmt.Errorf("read the schema version of %s: %w", path, err)
+	}
+	switch {
+	case have > want:
+		return fmt.Errorf("%s has schema version %d and this gatehouse knows only %d: it was written by a newer version; use that one", path, have, want)
+	case have == want:
+		return nil
+	case !may:
+		return fmt.Errorf("%s has schema version %d and this gatehouse needs %d: run `gatehouse migrate up`", path, have, want)
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("migrate %s: %w", path, err)
+	}
+	return nil
+}
+
+// Up applies what is missing. It does not wait for a node that serves the
+// file: old and new schema serve beside each other for one version.
+func Up(ctx context.Context, path string) error {
+	s, err := Open(ctx, Options{Path: path, Migrate: true})
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}
+
+// Status lists the migrations this version knows.
+func Status(ctx context.Context, path string) (_ []Migration, err error) {
+	var found []Migration
+	err = withProvider(ctx, path, func(p *goose.Provider) error {
+		all, err := p.Status(ctx)
+		for _, m := range all {
+			found = append(found, Migration{m.Source.Version, m.Source.Path, m.State == goose.StateApplied})
+		}
+		return err
+	})
+	return found, err
+}
+
+// Down undoes the newest migration, and loses what it held.
+func Down(ctx context.Context, path string) (Migration, error) {
+	var undone Migration
+	err := withProvider(ctx, path, func(p *goose.Provider) error {
+		r, err := p.Down(ctx)
+		if r != nil {
+			undone = Migration{Version: r.Source.Version, Name: r.Source.Path}
+		}
+		return err
+	})
+	return undone, err
+}
+
+func withProvider(ctx context.Context, path string, run func(*goose.Provider) error) (err error) {
+	if err := prepareFile(path, false); err != nil {
+		return err
+	}
+	db, err := openPool(path, 1, "foreign_keys(on)")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }() // nothing is buffered
+	if err := checkOwner(ctx, db, path); err != nil {
+		return err
+	}
+	p, err := newProvider(db)
+	if err != nil {
+		return err
+	}
+	return run(p)
+}

@@ -1,0 +1,94 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	sqldriver "database/sql/driver"
+	"errors"
+
+	driver "modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+)
+
+// tx is the writer's connection with its prepared statements. Its calls take
+// no context: the driver would start a goroutine for each to watch it.
+type tx struct {
+	conn  *sql.Conn
+	stmts map[string]*sql.Stmt
+}
+
+func openTx(db *sql.DB) (*tx, error) {
+	conn, err := db.Conn(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	return &tx{conn: conn, stmts: make(map[string]*sql.Stmt)}, nil
+}
+
+func (t *tx) stmt(query string) (*sql.Stmt, error) {
+	if s, ok := t.stmts[query]; ok {
+		return s, nil
+	}
+	s, err := t.conn.PrepareContext(context.Background(), query)
+	if err != nil {
+		return nil, err
+	}
+	t.stmts[query] = s
+	return s, nil
+}
+
+func (t *tx) exec(query string, args ...any) error {
+	_, err := t.change(query, args...)
+	return err
+}
+
+// change runs a statement and returns how many rows it changed.
+func (t *tx) change(query string, args ...any) (int64, error) {
+	s, err := t.stmt(query)
+	if err != nil {
+		return 0, err
+	}
+	r, err := s.Exec(args...)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// row reads one row, or returns sql.ErrNoRows.
+func (t *tx) row(query string, args []any, into ...any) error {
+	s, err := t.stmt(query)
+	if err != nil {
+		return err
+	}
+	return s.QueryRow(args...).Scan(into...)
+}
+
+func (t *tx) rollback() {
+	// The transaction may be gone already; then this says so, and the
+	// connection is closed in any case.
+	_, _ = t.conn.ExecContext(context.Background(), "ROLLBACK")
+}
+
+func (t *tx) close() {
+	for _, s := range t.stmts {
+		_ = s.Close()
+	}
+	// The pool must not hand out this very connection again.
+	_ = t.conn.Raw(func(any) error { return sqldriver.ErrBadConn })
+	_ = t.conn.Close()
+}
+
+// environmental says whether an error is the disk's, the file's or the
+// connection's rather than an operation's own.
+func environmental(err error) bool {
+	e, ok := errors.AsType[*driver.Error](err)
+	if !ok {
+		return errors.Is(err, sql.ErrConnDone) || errors.Is(err, sqldriver.ErrBadConn)
+	}
+	switch e.Code() & 0xff { // the primary code
+	case lib.SQLITE_CONSTRAINT, lib.SQLITE_MISMATCH, lib.SQLITE_RANGE, lib.SQLITE_ERROR, lib.SQLITE_TOOBIG, lib.SQLITE_MISUSE:
+		return false
+	}
+	return true
+}
