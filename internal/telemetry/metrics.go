@@ -1,0 +1,83 @@
+package telemetry
+
+import (
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// Metrics are all that a node counts.
+type Metrics struct {
+	requests  *prometheus.HistogramVec
+	faults    *prometheus.CounterVec
+	decisions *prometheus.CounterVec
+	signUps   *prometheus.CounterVec
+	mail      *prometheus.CounterVec
+	store     *prometheus.HistogramVec
+}
+
+// New registers a node's metrics with r; version is the build's.
+func New(r prometheus.Registerer, version string) *Metrics {
+	m := &Metrics{
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "gatehouse_http_request_duration_seconds",
+			Help:    "Time from a request's head being read to its answer being written, by route, method and status; _count is the number of requests. Requests that matched no route have the route \"none\".",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"route", "method", "status"}),
+		faults: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_http_faults_total",
+			Help: "Requests answered with an error, by fault kind.",
+		}, []string{"kind"}),
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_rate_limit_decisions_total",
+			Help: "Rate limit decisions by policy and outcome: admitted, denied (by the store), denied_remembered (from the node's memory), store_failed.",
+		}, []string{"policy", "outcome"}),
+		signUps: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_sign_ups_total",
+			Help: "Sign-ups that got past the rate limit and were read, by outcome: created, failed, or the first reason of refusal.",
+		}, []string{"outcome"}),
+		mail: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_mail_domain_checks_total",
+			Help: "Checks whether an e-mail domain can receive mail, by outcome: accepted, refused, unknown (the resolver gave no answer; the address passes).",
+		}, []string{"outcome"}),
+		store: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "gatehouse_store_duration_seconds",
+			Help:    "Time that calls of the store took, waiting in its queue included, by call and outcome: ok, refused, failed.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
+		}, []string{"call", "outcome"}),
+	}
+	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name:        "gatehouse_build_info",
+		Help:        "1; the labels say which build this is.",
+		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
+	}, func() float64 { return 1 })
+	r.MustRegister(m.requests, m.faults, m.decisions, m.signUps, m.mail, m.store, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Request returns the observer of one route's answers with one status.
+func (m *Metrics) Request(route, method, status string) prometheus.Observer {
+	return m.requests.WithLabelValues(route, method, status)
+}
+
+// Fault counts an answer that is an error.
+func (m *Metrics) Fault(kind string) prometheus.Counter { return m.faults.WithLabelValues(kind) }
+
+// Decision returns the counter of a policy's decisions of one outcome.
+func (m *Metrics) Decision(policy, outcome string) prometheus.Counter {
+	return m.decisions.WithLabelValues(policy, outcome)
+}
+
+// SignUp counts a sign-up's outcome.
+func (m *Metrics) SignUp(outcome string) { m.signUps.WithLabelValues(outcome).Inc() }
+
+// MailDomain counts the outcome of a check of a mail domain.
+func (m *Metrics) MailDomain(outcome string) { m.mail.WithLabelValues(outcome).Inc() }
+
+// StoreCall records how long a call of the store took.
+func (m *Metrics) StoreCall(call, outcome string, took time.Duration) {
+	m.store.WithLabelValues(call, outcome).Observe(took.Seconds())
+}
