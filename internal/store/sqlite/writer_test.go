@@ -1,0 +1,232 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"gatehouse/internal/fault"
+)
+
+func open(t *testing.T, o Options) *Store {
+	t.Helper()
+	if o.Path == "" {
+		o.Path = filepath.Join(t.TempDir(), "test.db")
+	}
+	o.Serve, o.Migrate = true, true
+	s, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func closed(t *testing.T, s *Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// hold keeps the writer busy until the returned function is called.
+func hold(t *testing.T, s *Store) (release func()) {
+	t.Helper()
+	busy, done := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := s.write.do(context.Background(), func(*tx) error { close(busy); <-done; return nil }); err != nil {
+			t.Error(err)
+		}
+	})
+	<-busy
+	return func() { close(done); wg.Wait() }
+}
+
+func wantAway(t *testing.T, err error) {
+	t.Helper()
+	if f, ok := errors.AsType[*fault.Error](err); !ok || f.Kind != fault.Unavailable || f.RetryAfter <= 0 {
+		t.Errorf("error is %v, want fault unavailable with a time to retry", err)
+	}
+}
+
+func TestWriteOfACallerThatLeftIsNotDoneLater(t *testing.T) {
+	s := open(t, Options{})
+	release := hold(t, s)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	ran := false
+	wantAway(t, s.write.do(ctx, func(*tx) error { ran = true; return nil }))
+	release()
+	closed(t, s) // has run all that was queued
+	if ran {
+		t.Error("a write was done after its caller was told that it was not")
+	}
+}
+
+func TestFullQueueRefusesAtOnce(t *testing.T) {
+	s := open(t, Options{})
+	release := hold(t, s)
+	var wg sync.WaitGroup
+	refused := make(chan error, 2*maxQueue)
+	for range maxQueue + 100 {
+		wg.Go(func() {
+			if err := s.write.do(context.Background(), func(*tx) error { return nil }); err != nil {
+				refused <- err
+				if len(refused) == 100 { // as many as there was no room for
+					release()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(refused)
+	n := 0
+	for err := range refused {
+		wantAway(t, err)
+		n++
+	}
+	if n != 100 {
+		t.Errorf("%d writes were refused, want 100", n)
+	}
+	closed(t, s)
+}
+
+func TestClosedStoreIsAway(t *testing.T) {
+	s := open(t, Options{})
+	closed(t, s)
+	wantAway(t, s.write.do(t.Context(), func(*tx) error { return nil }))
+}
+
+func TestPanicInAWriteFailsItAlone(t *testing.T) {
+	s := open(t, Options{})
+	release := hold(t, s) // so that the next two are one group
+	errs := make(chan error, 2)
+	go func() { errs <- s.write.do(context.Background(), func(*tx) error { panic("oh") }) }()
+	good := make(chan error, 1)
+	go func() {
+		good <- s.write.do(context.Background(), func(t *tx) error {
+			return t.exec("INSERT INTO rate_windows (policy, key, stamps) VALUES ('p', 'k', x'00')")
+		})
+	}()
+	release()
+	if err := <-errs; err == nil || !strings.Contains(err.Error(), "oh") {
+		t.Errorf("the panic came back as %v", err)
+	}
+	if err := <-good; err != nil {
+		t.Errorf("the other write: %v", err)
+	}
+	var n int
+	if err := s.read.QueryRowContext(t.Context(), "SELECT count(*) FROM rate_windows").Scan(&n); err != nil || n != 1 {
+		t.Errorf("%d rows, %v, want 1", n, err)
+	}
+	closed(t, s)
+}
+
+func TestAcknowledgedWritesAreSynced(t *testing.T) {
+	s := open(t, Options{})
+	err := s.write.do(t.Context(), func(t *tx) error {
+		var journal string
+		var synchronous, foreignKeys int
+		err := errors.Join(
+			t.row("PRAGMA journal_mode", nil, &journal),
+			t.row("PRAGMA synchronous", nil, &synchronous),
+			t.row("PRAGMA foreign_keys", nil, &foreignKeys))
+		if journal != "wal" || synchronous != 2 || foreignKeys != 1 {
+			err = errors.Join(err, errors.New("the writer is not set to be durable"))
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	closed(t, s)
+}
+
+func TestLedgerEntriesCannotBeChanged(t *testing.T) {
+	s := open(t, Options{})
+	for _, change := range []string{"UPDATE ledger_entries SET amount = 1", "DELETE FROM ledger_entries"} {
+		err := s.write.do(t.Context(), func(t *tx) error {
+			return errors.Join(
+				t.exec("INSERT OR IGNORE INTO customers VALUES ('c', 'n', 'e', 'e', '', 's', 'trial', '', 5, 0, 5, 0, NULL, 0, NULL)"),
+				t.exec("INSERT INTO ledger_entries VALUES ('c', 1, 'i', 5, 5, 'trial_signup', 'signup:c', 0)"),
+				t.exec(change))
+		})
+		if err == nil || !strings.Contains(err.Error(), "ledger entries are never") {
+			t.Errorf("%s: %v", change, err)
+		}
+	}
+	closed(t, s)
+}
+
+func TestSecondNodeIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	s := open(t, Options{Path: path})
+	if _, err := Open(t.Context(), Options{Path: path, Serve: true, Migrate: true}); err == nil || !strings.Contains(err.Error(), "another node") {
+		t.Errorf("second node: %v", err)
+	}
+	operator, err := Open(t.Context(), Options{Path: path})
+	if err != nil {
+		t.Fatalf("an operator's command: %v", err)
+	}
+	if err := operator.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	closed(t, operator)
+	closed(t, s)
+	closed(t, open(t, Options{Path: path}))
+}
+
+func TestForeignAndNewerDatabasesAreRefused(t *testing.T) {
+	tests := []struct {
+		name, statement, want string
+	}{
+		{"another program's tables", "CREATE TABLE theirs (x)", "another program's"},
+		{"another program's mark", "PRAGMA application_id = 7", "another program's"},
+		{"a newer schema", "", "newer version"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "test.db")
+			statement := tt.statement
+			if statement == "" {
+				closed(t, open(t, Options{Path: path}))
+				statement = "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)"
+			}
+			db, err := sql.Open("sqlite", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := db.ExecContext(t.Context(), statement); err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Open(t.Context(), Options{Path: path, Serve: true, Migrate: true}); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("opening: %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestMigrateDownAndUp(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	closed(t, open(t, Options{Path: path}))
+	if _, err := Down(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), Options{Path: path}); err == nil || !strings.Contains(err.Error(), "migrate up") {
+		t.Errorf("opening an older schema without leave to migrate: %v", err)
+	}
+	if err := Up(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	all, err := Status(t.Context(), path)
+	if err != nil || len(all) == 0 || !all[len(all)-1].Applied {
+		t.Errorf("status %+v, %v", all, err)
+	}
+}
