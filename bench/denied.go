@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
+
+// benchDenied storms the server from 8 addresses, whose limits are used up,
+// over 32 connections, and a bare net/http handler in the same way. The two
+// take turns; the figures are ratios within one pair of turns.
+func benchDenied(ctx context.Context, o options) error {
+	server, err := o.serveGatehouse(ctx, "denied.db", "--limit-onboarding", "10/3600s")
+	if err != nil {
+		return err
+	}
+	storm := drive{
+		conns: 32, want: "429",
+		from: func(conn int) net.IP { return net.IPv4(127, 0, 1, byte(1+conn%8)) },
+		request: func(buf []byte, conn, n int) []byte {
+			return appendSignUp(buf, fmt.Sprintf("denied-%d-%d@bench.example.dev", conn, n), "")
+		},
+	}
+	storm.addr = server.addr
+	if _, err := storm.run(ctx, time.Second); err != nil { // uses the limits up
+		return err
+	}
+	answer := filepath.Join(o.dir, "answer.json")
+	if err := saveAnswer(ctx, server.addr, answer); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	bare, err := start(ctx, self, "-bare", answer)
+	if err != nil {
+		return err
+	}
+	var cpu, p95, serverCPU, bareCPU []float64
+	for range o.rounds {
+		b, bcost, err := measure(ctx, bare, storm, o.slice)
+		if err != nil {
+			return fmt.Errorf("bare: %w", err)
+		}
+		s, scost, err := measure(ctx, server, storm, o.slice)
+		if err != nil {
+			return fmt.Errorf("server: %w", err)
+		}
+		serverCPU, bareCPU = append(serverCPU, scost), append(bareCPU, bcost)
+		cpu = append(cpu, scost/bcost)
+		p95 = append(p95, float64(s.percentile(.95))/float64(b.percentile(.95)))
+		fmt.Printf("  server %6.0f/s %5.2f µs CPU p95 %v   bare %6.0f/s %5.2f µs CPU p95 %v\n",
+			s.rate(), scost, s.percentile(.95), b.rate(), bcost, b.percentile(.95))
+	}
+	fmt.Printf("CPU a request: server %s µs, bare %s µs, ratio %s\n", spread("%.2f", serverCPU), spread("%.2f", bareCPU), spread("%.2f", cpu))
+	fmt.Printf("p95 ratio: %s\n", spread("%.2f", p95))
+	return errors.Join(server.stop(), bare.cmd.Process.Kill())
+}
+
+// measure returns what a turn saw and the server's CPU a request in µs.
+func measure(ctx context.Context, p *process, d drive, length time.Duration) (result, float64, error) {
+	d.addr = p.addr
+	before, err := p.cpu()
+	if err != nil {
+		return result{}, 0, err
+	}
+	r, err := d.run(ctx, length)
+	if err != nil {
+		return r, 0, err
+	}
+	after, err := p.cpu()
+	return r, float64((after - before).Nanoseconds()) / 1000 / float64(r.count+r.other), err
+}
+
+// answered is an answer, as the bare handler is to give it.
+type answered struct {
+	Status int
+	Header http.Header
+	Body   string
+}
+
+// saveAnswer gets one refusal and keeps it in a file.
+func saveAnswer(ctx context.Context, addr, file string) error {
+	client := http.Client{Transport: &http.Transport{
+		DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, 1)}}).DialContext,
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/api/v1/customers/onboard", strings.NewReader(`{}`))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	res.Header.Del("Date")
+	res.Header.Del("Content-Length")
+	text, err := json.Marshal(answered{res.StatusCode, res.Header, string(body)})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, text, 0o600)
+}
+
+// serveBare is the yardstick: the least that net/http can do to give that
+// answer, with the header map filled and the body written.
+func serveBare(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var a answered
+	if err := json.Unmarshal(text, &a); err != nil {
+		return err
+	}
+	body := []byte(a.Body)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	slog.New(slog.NewJSONHandler(os.Stderr, nil)).Info("serving", "listen", l.Addr().String())
+	return http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		h := w.Header()
+		for name, values := range a.Header {
+			h[name] = values
+		}
+		w.WriteHeader(a.Status)
+		_, _ = w.Write(body)
+	}))
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// measurements in the order they run; each prints its own lines.
+var measurements = []struct {
+	name, what string
+	run        func(ctx context.Context, o options) error
+}{
+	{"denied", "refused sign-ups against a bare net/http handler that answers the same bytes", benchDenied},
+	{"store", "durable sign-ups in the store by 64 callers against raw batched inserts of the same rows", benchStore},
+	{"signups", "durable sign-ups over HTTP by 64 clients against raw batched inserts of the same rows", benchSignUps},
+	{"memory", "resident memory under 350 sign-ups a second", benchMemory},
+	{"ready", "time from exec to ready with 100,000 customers", benchReady},
+	{"slow", "latency of others, and memory, beside 2,000 slow clients", benchSlow},
+}
+
+type options struct {
+	binary string
+	dir    string // for databases: on the disk that is to be measured
+	rounds int
+	slice  time.Duration
+}
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix("bench: ")
+	var o options
+	flag.StringVar(&o.binary, "binary", "bin/gatehouse", "the server to measure")
+	flag.StringVar(&o.dir, "dir", "", "where to put databases (default: the system's temporary folder)")
+	flag.IntVar(&o.rounds, "rounds", 7, "how often each comparison takes turns")
+	flag.DurationVar(&o.slice, "slice", 3*time.Second, "how long one turn lasts")
+	bare := flag.String("bare", "", "internal: serve the yardstick, the answer read from this file")
+	flag.Parse()
+	if *bare != "" {
+		log.Fatal(serveBare(*bare))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	dir, err := os.MkdirTemp(o.dir, "gatehouse-bench-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	o.dir = dir
+	fmt.Printf("machine: %s, %d cores, %s\n", cpuModel(), runtime.NumCPU(), runtime.Version())
+	err = runAll(ctx, o, flag.Args())
+	if rerr := os.RemoveAll(dir); err == nil {
+		err = rerr
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+func runAll(ctx context.Context, o options, only []string) error {
+	for _, name := range only {
+		if !slices.ContainsFunc(measurements, func(m struct {
+			name, what string
+			run        func(context.Context, options) error
+		}) bool {
+			return m.name == name
+		}) {
+			return fmt.Errorf("there is no measurement %q", name)
+		}
+	}
+	for _, m := range measurements {
+		if len(only) > 0 && !slices.Contains(only, m.name) {
+			continue
+		}
+		fmt.Printf("\n%s: %s\n", m.name, m.what)
+		if err := m.run(ctx, o); err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+	}
+	return nil
+}
+
+// spread is the median of some values with the least and the greatest.
+func spread(format string, values []float64) string {
+	s := slices.Sorted(slices.Values(values))
+	f := func(i int) string { return fmt.Sprintf(format, s[i]) }
+	return fmt.Sprintf("%s (%s–%s)", f(len(s)/2), f(0), f(len(s)-1))
+}
+
+func cpuModel() string {
+	info, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(info)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown CPU"
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/internal/app"
+	"gatehouse/internal/store/sqlite"
+)
+
+func adminCommand() *cobra.Command {
+	c := group("admin", "Look at customers, keys and ledgers, and change them, on the database itself",
+		customersCommand(), keysCommand(), ledgerCommand())
+	c.Long = "Works on the database itself: whether or not a node serves it, and at once for\none that does."
+	return c
+}
+
+// adminCommandOn is a command on the store, which it opens and closes.
+func adminCommandOn(c *cobra.Command, run func(ctx context.Context, c *cobra.Command, a adminCall) error, args []string) *cobra.Command {
+	c.Args = exactly(args...)
+	load := settingFlags(c.Flags(), []string{"database", "mode"})
+	asJSON := jsonFlag(c)
+	c.RunE = func(c *cobra.Command, given []string) (err error) {
+		config, _, _, err := load()
+		if err != nil {
+			return err
+		}
+		store, err := sqlite.Open(c.Context(), sqlite.Options{Path: config.Database})
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if cerr := store.Close(); err == nil {
+				err = cerr
+			}
+		}()
+		return run(c.Context(), c, adminCall{config: config, store: store, args: given, json: *asJSON})
+	}
+	return c
+}
+
+// adminCall is what an admin command works with.
+type adminCall struct {
+	config app.Config
+	store  *sqlite.Store
+	args   []string
+	json   bool
+}
+
+func when(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// optional is null in JSON where there is none.
+func optional(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/internal/account"
+	"gatehouse/internal/account/email"
+)
+
+func customersCommand() *cobra.Command {
+	return group("customers", "List, show, suspend and resume customers",
+		listCustomers(),
+		adminCommandOn(&cobra.Command{Use: "show CUSTOMER", Short: "Show one customer, by id or e-mail address"}, showCustomer, []string{"CUSTOMER"}),
+		adminCommandOn(&cobra.Command{Use: "suspend CUSTOMER", Short: "Refuse all of a customer's keys from the next request on"}, suspendCustomer, []string{"CUSTOMER"}),
+		adminCommandOn(&cobra.Command{Use: "resume CUSTOMER", Short: "Let a suspended customer's keys work again"}, resumeCustomer, []string{"CUSTOMER"}),
+	)
+}
+
+// customerJSON is a customer as --json prints it.
+type customerJSON struct {
+	ID            string     `json:"id"`
+	Name          string     `json:"name"`
+	Email         string     `json:"email"`
+	Company       string     `json:"company,omitzero"`
+	Source        string     `json:"source"`
+	Plan          string     `json:"subscription_plan"`
+	State         string     `json:"subscription_state,omitzero"`
+	CreditBalance int64      `json:"credit_balance"`
+	CreditDebt    int64      `json:"credit_debt"`
+	CreatedAt     time.Time  `json:"created_at"`
+	SuspendedAt   *time.Time `json:"suspended_at"`
+}
+
+func customerOut(c account.Customer) customerJSON {
+	return customerJSON{
+		ID: c.ID, Name: c.Name, Email: c.Email, Company: c.Company, Source: c.Source, Plan: string(c.Plan), State: c.State,
+		CreditBalance: c.CreditBalance, CreditDebt: c.CreditDebt, CreatedAt: c.CreatedAt, SuspendedAt: optional(c.SuspendedAt),
+	}
+}
+
+func listCustomers() *cobra.Command {
+	c := &cobra.Command{Use: "list", Short: "List customers in the order they signed up"}
+	limit := c.Flags().Int("limit", 100, "at most so many, 1 to 10000")
+	after := c.Flags().String("after", "", "only those after this customer's id, for the next page")
+	return adminCommandOn(c, func(ctx context.Context, c *cobra.Command, a adminCall) error {
+		if *limit < 1 || *limit > 10_000 {
+			return usageError{fmt.Errorf("--limit %d: want 1 to 10000", *limit)}
+		}
+		found, err := a.store.Customers(ctx, *after, *limit)
+		if err != nil {
+			return err
+		}
+		all := make([]customerJSON, 0, len(found))
+		t := table{header: []string{"ID", "NAME", "EMAIL", "PLAN", "CREDITS", "CREATED", "SUSPENDED"}}
+		for _, c := range found {
+			all = append(all, customerOut(c))
+			t.add(c.ID, c.Name, c.Email, string(c.Plan), strconv.FormatInt(c.CreditBalance, 10), when(c.CreatedAt), when(c.SuspendedAt))
+		}
+		t.json = all
+		if len(found) == *limit {
+			fmt.Fprintf(c.ErrOrStderr(), "gatehouse: there may be more: add --after %s\n", found[len(found)-1].ID)
+		}
+		return t.print(c.OutOrStdout(), a.json)
+	}, nil)
+}
+
+// customer finds the customer that the first argument names.
+func (a adminCall) customer(ctx context.Context) (account.Customer, error) {
+	if !strings.Contains(a.args[0], "@") {
+		return a.store.Customer(ctx, a.args[0])
+	}
+	address, err := email.Parse(a.args[0])
+	if err != nil {
+		return account.Customer{}, usageError{err}
+	}
+	return a.store.CustomerByEmail(ctx, address.Canonical)
+}
+
+func showCustomer(ctx context.Context, c *cobra.Command, a adminCall) error {
+	found, err := a.customer(ctx)
+	if err != nil {
+		return err
+	}
+	return printCustomer(c, a, found)
+}
+
+func suspendCustomer(ctx context.Context, c *cobra.Command, a adminCall) error {
+	found, err := a.customer(ctx)
+	if err != nil {
+		return err
+	}
+	if found, err = a.store.Suspend(ctx, found.ID, time.Now()); err != nil {
+		return err
+	}
+	return printCustomer(c, a, found)
+}
+
+func resumeCustomer(ctx context.Context, c *cobra.Command, a adminCall) error {
+	found, err := a.customer(ctx)
+	if err != nil {
+		return err
+	}
+	if found, err = a.store.Resume(ctx, found.ID); err != nil {
+		return err
+	}
+	return printCustomer(c, a, found)
+}
+
+func printCustomer(c *cobra.Command, a adminCall, found account.Customer) error {
+	t := table{json: customerOut(found)}
+	t.add("id", found.ID)
+	t.add("name", found.Name)
+	t.add("email", found.Email)
+	t.add("company", found.Company)
+	t.add("source", found.Source)
+	t.add("plan", string(found.Plan))
+	t.add("state", found.State)
+	t.add("credits", strconv.FormatInt(found.CreditBalance, 10))
+	t.add("debt", strconv.FormatInt(found.CreditDebt, 10))
+	t.add("created", when(found.CreatedAt))
+	t.add("suspended", when(found.SuspendedAt))
+	return t.print(c.OutOrStdout(), a.json)
+}

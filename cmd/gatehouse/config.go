@@ -1,0 +1,48 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/internal/api"
+)
+
+func configCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "config",
+		Short: "Print the effective settings and where each came from",
+		Args:  exactly(),
+	}
+	load := settingFlags(c.Flags(), nil)
+	asJSON := jsonFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		_, values, unused, err := load()
+		if err != nil {
+			return err
+		}
+		t := table{header: []string{"SETTING", "VALUE", "SOURCE"}, json: values}
+		for _, v := range values {
+			t.add(v.Name, v.Value, v.Source)
+		}
+		for _, name := range unused {
+			fmt.Fprintf(c.ErrOrStderr(), "gatehouse: %s is set, but this version does not use it yet\n", name)
+		}
+		return t.print(c.OutOrStdout(), *asJSON)
+	}
+	return c
+}
+
+func openapiCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "openapi", Short: "Print the OpenAPI 3.1 document of the API", Args: exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			doc, err := api.OpenAPI()
+			if err != nil {
+				return err
+			}
+			_, err = c.OutOrStdout().Write(doc)
+			return err
+		},
+	}
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"gatehouse/internal/fault"
+	"gatehouse/internal/settings"
+)
+
+// version is set by the build.
+var version = "dev"
+
+// The exit codes of the contract.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+// usageError is a wrong flag, command, argument or setting: nothing was done.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run is the whole program but for the process: it returns the exit code.
+func run(args []string, out, errOut io.Writer) int {
+	ctx, stop := interruptible(errOut)
+	defer stop()
+	root := newRoot(out, errOut)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	text := err.Error()
+	if f, ok := errors.AsType[*fault.Error](err); ok && f.Err == nil {
+		text = f.Message
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		fmt.Fprintln(errOut, "gatehouse: "+line)
+	}
+	if _, ok := errors.AsType[usageError](err); ok {
+		fmt.Fprintln(errOut, "gatehouse: see gatehouse --help, or --help after a command")
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// interruptible returns a context that the first SIGINT or SIGTERM ends; the
+// second ends the process at once.
+func interruptible(errOut io.Writer) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel()
+		<-signals
+		fmt.Fprintln(errOut, "gatehouse: stopped at once by a second signal")
+		os.Exit(exitInterrupted)
+	}()
+	return ctx, func() { signal.Stop(signals); cancel() }
+}
+
+func newRoot(out, errOut io.Writer) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "gatehouse",
+		Short: "The front door: sign-up, API keys, credits and exact rate limits",
+		Long: `Gatehouse signs customers up, gives them API keys, keeps their credits and
+holds exact rate limits. One binary; SQLite inside.
+
+Settings come from flags, then GATEHOUSE_… variables, then a YAML file
+(--config), then defaults; gatehouse config shows the effective ones.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted.`,
+		Args:          noUnknownCommand,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version,
+	}
+	root.SetOut(out)
+	root.SetErr(errOut)
+	root.SetVersionTemplate("gatehouse {{.Version}}\n")
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w%s", err, nearestFlag(c, err))}
+	})
+	root.AddCommand(serveCommand(), migrateCommand(), configCommand(), adminCommand(), openapiCommand(), versionCommand())
+	return root
+}
+
+// noUnknownCommand is the Args of a command that only has commands below it.
+func noUnknownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, sub := range c.Commands() {
+		names = append(names, sub.Name())
+	}
+	return usageError{fmt.Errorf("unknown command %q for %q%s", args[0], c.CommandPath(), settings.DidYouMean(args[0], names))}
+}
+
+// group is a command that only has commands below it.
+func group(use, short string, below ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Args: noUnknownCommand, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c.AddCommand(below...)
+	return c
+}
+
+// exactly is cobra.ExactArgs with an exit code of its own.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) != len(names) {
+			return usageError{fmt.Errorf("%s takes %d argument(s): %s", c.CommandPath(), len(names), strings.Join(names, " "))}
+		}
+		return nil
+	}
+}
+
+func nearestFlag(c *cobra.Command, err error) string {
+	e, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok {
+		return ""
+	}
+	var names []string
+	add := func(f *pflag.Flag) { names = append(names, "--"+f.Name) }
+	c.Flags().VisitAll(add)
+	c.InheritedFlags().VisitAll(add)
+	return settings.DidYouMean("--"+e.GetSpecifiedName(), names)
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print which build this is", Args: exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			goVersion := ""
+			if info, ok := debug.ReadBuildInfo(); ok {
+				goVersion = " " + info.GoVersion
+			}
+			_, err := fmt.Fprintf(c.OutOrStdout(), "gatehouse %s%s\n", version, goVersion)
+			return err
+		},
+	}
+}

@@ -1,0 +1,108 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"gatehouse/internal/fault"
+)
+
+// maxBody is the longest body of a public request, in bytes.
+const maxBody = 64 << 10
+
+// decode reads a JSON object into v. Where every field is optional an empty
+// body will do, whatever its type.
+func (x *exchange) decode(v any, optional bool) error {
+	typed := isJSON(x.Request.Header)
+	if !typed && (!optional || x.Request.ContentLength > 0) {
+		return unsupported()
+	}
+	body, err := x.body()
+	if err != nil {
+		return err
+	}
+	if len(body) == 0 && optional {
+		return nil
+	}
+	if !typed {
+		return unsupported()
+	}
+	// All of it must be JSON, without a key twice, before any of it counts.
+	if !jsontext.Value(body).IsValid() {
+		return &fault.Error{Kind: fault.Malformed, Code: "INVALID_JSON", Message: "The body is not valid JSON."}
+	}
+	if jsontext.Value(body).Kind() != '{' {
+		return &fault.Error{Kind: fault.Invalid, Code: "VALIDATION_FAILED", Message: "The body must be a JSON object."}
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return wrongType(err)
+	}
+	return nil
+}
+
+func unsupported() error {
+	return &fault.Error{
+		Kind: fault.UnsupportedMedia, Code: "UNSUPPORTED_MEDIA_TYPE",
+		Message: "The body must be application/json in UTF-8, without a Content-Encoding.",
+	}
+}
+
+// isJSON says whether the body is declared to be plain JSON.
+func isJSON(h http.Header) bool {
+	if _, encoded := h["Content-Encoding"]; encoded {
+		return false
+	}
+	declared := h["Content-Type"]
+	if len(declared) != 1 {
+		return false
+	}
+	if declared[0] == "application/json" {
+		return true
+	}
+	media, params, err := mime.ParseMediaType(declared[0])
+	if err != nil || media != "application/json" {
+		return false
+	}
+	charset, ok := params["charset"]
+	return !ok || strings.EqualFold(charset, "utf-8")
+}
+
+// body reads the whole body, and nothing beyond its bound.
+func (x *exchange) body() ([]byte, error) {
+	if x.Request.ContentLength > maxBody {
+		x.Header().Set("Connection", "close") // rather than read it
+		return nil, tooLarge()
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(x.ResponseWriter, x.Request.Body, maxBody))
+	if err == nil {
+		return body, nil
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, tooLarge()
+	}
+	x.Header().Set("Connection", "close") // what follows is not a request
+	return nil, &fault.Error{Kind: fault.Malformed, Code: "INVALID_JSON", Message: "The body was cut off, or did not arrive in time.", Err: err}
+}
+
+func tooLarge() error {
+	return &fault.Error{Kind: fault.TooLarge, Code: "PAYLOAD_TOO_LARGE", Message: "The body must be at most 64 KiB."}
+}
+
+// wrongType names the field whose value has another type than is wanted.
+func wrongType(err error) error {
+	e, ok := errors.AsType[*json.SemanticError](err)
+	if !ok {
+		return err
+	}
+	field := strings.TrimPrefix(string(e.JSONPointer), "/")
+	if field == "" {
+		return &fault.Error{Kind: fault.Invalid, Code: "VALIDATION_FAILED", Message: "The body does not have the form that is wanted.", Err: err}
+	}
+	return fault.Field(field, fault.MalformedValue, field+" has a value of the wrong type")
+}

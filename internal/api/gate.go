@@ -1,0 +1,89 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"gatehouse/internal/apikey"
+	"gatehouse/internal/fault"
+	"gatehouse/internal/ratelimit"
+)
+
+// byAddress lets requests in at the rate of a policy per client address.
+func (a *API) byAddress(l *ratelimit.Limiter) gate {
+	headers := newLimitHeaders(l.Policy)
+	return func(x *exchange) error {
+		d, err := l.Take(x.context(), limitKey(x.client))
+		if err != nil {
+			return err
+		}
+		return headers.pass(x, d)
+	}
+}
+
+// byKey lets requests with a usable key in, at the rate of its policy.
+// Failures take places of their own, per client address; a usable key passes
+// even where those are used up.
+func (a *API) byKey(x *exchange) error {
+	key, err := presentedKey(x.Request.Header)
+	if err != nil {
+		return a.unauthenticated(x, err)
+	}
+	who, d, err := a.Door.Enter(x.context(), key)
+	if f, ok := errors.AsType[*fault.Error](err); ok && f.Kind == fault.Unauthenticated {
+		return a.unauthenticated(x, err)
+	}
+	if err != nil {
+		return err
+	}
+	if err := a.apiHeaders.pass(x, d); err != nil {
+		return err
+	}
+	if who.Suspended {
+		return apikey.Suspended()
+	}
+	x.who = who
+	return nil
+}
+
+// unauthenticated is every 401 of the API: it takes a place of the policy
+// auth_failure, and is 429 where there is none.
+func (a *API) unauthenticated(x *exchange, refusal error) error {
+	if err := a.failureGate(x); err != nil {
+		return err
+	}
+	return refusal
+}
+
+// presentedKey reads the key from X-API-Key or from Authorization: Bearer.
+// Two that differ are as good as a wrong one.
+func presentedKey(h http.Header) (string, error) {
+	key, found := "", 0
+	for _, v := range h["X-Api-Key"] {
+		if v == "" {
+			continue
+		}
+		if found++; found > 1 && v != key {
+			return "", apikey.Unknown()
+		}
+		key = v
+	}
+	for _, v := range h["Authorization"] {
+		scheme, token, _ := strings.Cut(v, " ")
+		if token = strings.Trim(token, " "); token == "" || !strings.EqualFold(scheme, "Bearer") {
+			continue
+		}
+		if found++; found > 1 && token != key {
+			return "", apikey.Unknown()
+		}
+		key = token
+	}
+	if found == 0 {
+		return "", &fault.Error{
+			Kind: fault.Unauthenticated, Code: "AUTH_REQUIRED",
+			Message: "An API key is required, as X-API-Key or as Authorization: Bearer.",
+		}
+	}
+	return key, nil
+}

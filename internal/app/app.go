@@ -1,0 +1,184 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"gatehouse/internal/account"
+	"gatehouse/internal/account/email"
+	"gatehouse/internal/api"
+	"gatehouse/internal/apikey"
+	"gatehouse/internal/billing"
+	"gatehouse/internal/fault"
+	"gatehouse/internal/health"
+	"gatehouse/internal/ratelimit"
+	"gatehouse/internal/store/sqlite"
+	"gatehouse/internal/telemetry"
+)
+
+// What a client may take its time with. Each is far beyond what an honest one
+// needs, and all are done within half a minute.
+const (
+	headTimeout  = 5 * time.Second  // to send a request's head
+	readTimeout  = 15 * time.Second // to send all of it
+	writeTimeout = 30 * time.Second // to take the answer, from the head on
+	idleTimeout  = 60 * time.Second // between two requests
+	maxHead      = 16 << 10         // bytes of a request's head
+)
+
+// sweepEvery is how often windows that nobody used are removed.
+const sweepEvery = time.Minute
+
+// App is one node.
+type App struct {
+	config          Config
+	log             *slog.Logger
+	store           *sqlite.Store
+	health          *health.Checker
+	public, admin   *http.Server
+	publicL, adminL net.Listener // adminL is nil when it is off
+}
+
+// New opens the store and the listeners, and starts nothing yet. Its caller
+// runs the app, which closes them.
+func New(ctx context.Context, c Config, version string, log *slog.Logger) (_ *App, err error) {
+	registry := prometheus.NewRegistry()
+	metrics := telemetry.New(registry, version)
+	store, err := sqlite.Open(ctx, sqlite.Options{
+		Path: c.Database, Serve: true, Migrate: c.AutoMigrate, Log: log,
+		Observe: func(call string, took time.Duration, err error) { metrics.StoreCall(call, storeOutcome(err), took) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	a := &App{config: c, log: log, store: store}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.closeListeners(), store.Close())
+		}
+	}()
+	node, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("name this node: %w", err)
+	}
+	a.health = health.New(health.Facts{
+		Version: version, Mode: string(c.Mode), Node: node, Driver: "sqlite", Off: c.policiesOff(),
+	}, store.Ping)
+	handler, err := newAPI(c, store, a.health, metrics, log)
+	if err != nil {
+		return nil, err
+	}
+	quiet := slog.NewLogLogger(log.Handler(), slog.LevelDebug) // clients' doings: broken handshakes, bad heads
+	a.public = &http.Server{
+		Handler: handler, ReadHeaderTimeout: headTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead, ErrorLog: quiet,
+	}
+	a.admin = &http.Server{Handler: adminHandler(registry), ReadHeaderTimeout: headTimeout, ErrorLog: quiet}
+	if a.publicL, err = listen(ctx, c); err != nil {
+		return nil, err
+	}
+	if c.AdminListen != "" {
+		if a.adminL, err = new(net.ListenConfig).Listen(ctx, "tcp", c.AdminListen); err != nil {
+			return nil, fmt.Errorf("admin listener: %w", err)
+		}
+	}
+	return a, nil
+}
+
+func newAPI(c Config, store *sqlite.Store, checker *health.Checker, metrics *telemetry.Metrics, log *slog.Logger) (http.Handler, error) {
+	rules, err := email.NewRules(c.EmailAllow, c.EmailDeny)
+	if err != nil {
+		return nil, fmt.Errorf("email-allow, email-deny: %w", err)
+	}
+	policy := account.Policy{Rules: rules, KeyKind: c.Mode.KeyKind()}
+	if c.CheckMX {
+		policy.Mail = email.NewMX(net.DefaultResolver, email.MXOptions{Observe: metrics.MailDomain})
+	}
+	limiter := func(name ratelimit.Name) *ratelimit.Limiter {
+		counters := make(map[ratelimit.Outcome]prometheus.Counter)
+		for _, o := range []ratelimit.Outcome{ratelimit.Admitted, ratelimit.Denied, ratelimit.Remembered, ratelimit.Failed} {
+			counters[o] = metrics.Decision(string(name), string(o))
+		}
+		return ratelimit.New(c.Policies[name], store, func(o ratelimit.Outcome) { counters[o].Inc() })
+	}
+	return api.New(api.Config{
+		Accounts:   account.NewService(store, policy, time.Now, metrics.SignUp),
+		Keys:       apikey.NewService(store, policy.KeyKind, time.Now),
+		Ledger:     billing.NewLedger(store),
+		Door:       apikey.NewDoor(store, limiter(ratelimit.API)),
+		Onboarding: limiter(ratelimit.Onboarding), AuthFailure: limiter(ratelimit.AuthFailure),
+		Health: checker, Trusted: c.TrustedProxies, Metrics: metrics, Log: log,
+	}), nil
+}
+
+func (c Config) policiesOff() (off []string) {
+	for _, p := range ratelimit.Defaults() {
+		if c.Policies[p.Name].Off {
+			off = append(off, string(p.Name))
+		}
+	}
+	return off
+}
+
+// storeOutcome is a metric label: what a call of the store came to.
+func storeOutcome(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	if f, ok := errors.AsType[*fault.Error](err); ok && f.Kind != fault.Unavailable {
+		return "refused"
+	}
+	return "failed"
+}
+
+func listen(ctx context.Context, c Config) (net.Listener, error) {
+	var config *tls.Config
+	if c.TLSCert != "" {
+		pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+		if err != nil {
+			return nil, fmt.Errorf("tls-cert, tls-key: %w", err)
+		}
+		config = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w (another program may have the address; choose one with --listen)", err)
+	}
+	if config != nil {
+		l = tls.NewListener(l, config)
+	}
+	return l, nil
+}
+
+func adminHandler(registry *prometheus.Registry) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+// Addr is where the public API listens.
+func (a *App) Addr() net.Addr { return a.publicL.Addr() }
+
+// AdminAddr is where metrics are, or nil.
+func (a *App) AdminAddr() net.Addr {
+	if a.adminL == nil {
+		return nil
+	}
+	return a.adminL.Addr()
+}

@@ -1,0 +1,203 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"gatehouse/internal/apikey"
+	"gatehouse/internal/ratelimit"
+	"gatehouse/internal/settings"
+)
+
+// Mode is what a node is for.
+type Mode string
+
+// The modes.
+const (
+	Live Mode = "live"
+	Test Mode = "test" // issues test keys
+	Dev  Mode = "dev"  // issues test keys
+)
+
+// KeyKind is the kind of key that a node of this mode issues.
+func (m Mode) KeyKind() apikey.Kind {
+	if m == Live {
+		return apikey.Live
+	}
+	return apikey.Test
+}
+
+// Config is a node's settings, read.
+type Config struct {
+	Listen, AdminListen string
+	Database            string // the path of a SQLite file
+	AutoMigrate         bool
+	TrustedProxies      []netip.Prefix
+	Mode                Mode
+	DrainTimeout        time.Duration
+	TLSCert, TLSKey     string
+	EmailAllow          []string
+	EmailDeny           []string
+	CheckMX             bool
+	LogFormat, LogLevel string
+	Policies            map[ratelimit.Name]ratelimit.Policy
+}
+
+// later are the contract's variables that this version does not use yet.
+// They are known so that one environment can serve several versions, and are
+// warned of at start.
+var later = []string{
+	"GATEHOUSE_PUBLIC_URL", "GATEHOUSE_STRIPE_WEBHOOK_SECRETS", "GATEHOUSE_STRIPE_API_KEY", "GATEHOUSE_STRIPE_API_BASE",
+	"GATEHOUSE_SMTP_URL", "GATEHOUSE_MAIL_FROM", "GATEHOUSE_MASTER_KEY", "GATEHOUSE_LOAD_TEST_DOMAINS",
+	"GATEHOUSE_ANTHROPIC_API_KEY", "GATEHOUSE_OPENAI_API_KEY", "GATEHOUSE_OPENROUTER_API_KEY",
+	"GATEHOUSE_ANTHROPIC_BASE_URL", "GATEHOUSE_OPENAI_BASE_URL", "GATEHOUSE_OPENROUTER_BASE_URL", "GATEHOUSE_OLLAMA_BASE_URL",
+	"GATEHOUSE_LIMIT_CREDENTIAL_EXCHANGE", "GATEHOUSE_LIMIT_STRIPE_WEBHOOK", "GATEHOUSE_LIMIT_WEBHOOK_UNAUTHENTIC",
+}
+
+// LoadConfig reads the settings from flags, environ and file. The values are
+// for `gatehouse config`; unused are the variables of later versions it met.
+func LoadConfig(flags map[string]string, environ []string, file string) (c Config, values []settings.Value, unused []string, err error) {
+	values, unused, err = settings.Load(c.Settings(), settings.Sources{Flags: flags, Environ: environ, File: file, Later: later})
+	if err == nil && (c.TLSCert == "") != (c.TLSKey == "") {
+		err = errors.New("tls-cert and tls-key go together: set both, or neither to serve plain HTTP")
+	}
+	return c, values, unused, err
+}
+
+// Settings declares all settings, each of which reads into c.
+func (c *Config) Settings() []settings.Setting {
+	all := []settings.Setting{
+		{Name: "listen", Default: "127.0.0.1:8080", Help: "address of the public API", Read: address(&c.Listen)},
+		{Name: "admin-listen", Default: "127.0.0.1:9090", Help: "address of /metrics and pprof, which have no authentication; off: none", Read: func(s string) error {
+			if s == "off" {
+				c.AdminListen = ""
+				return nil
+			}
+			return address(&c.AdminListen)(s)
+		}},
+		{Name: "database", Default: "sqlite:gatehouse.db", MayHoldPassword: true, Help: "where everything is kept: sqlite:FILE", Read: c.readDatabase},
+		{Name: "auto-migrate", Default: "true", Help: "bring the database's schema up to date at start", Read: boolean(&c.AutoMigrate)},
+		{Name: "trusted-proxies", Help: "CIDRs of proxies whose X-Forwarded-For counts, by comma", Read: c.readProxies},
+		{Name: "mode", Default: "live", Help: "live, test or dev; test and dev issue gk_test_ keys", Read: func(s string) error {
+			if c.Mode = Mode(s); c.Mode != Live && c.Mode != Test && c.Mode != Dev {
+				return fmt.Errorf("%q: want live, test or dev%s", s, settings.DidYouMean(s, []string{"live", "test", "dev"}))
+			}
+			return nil
+		}},
+		{Name: "drain-timeout", Default: "30s", Help: "how long a stop may take; a quarter of it, 1s to 5s, is the delay for balancers", Read: duration(&c.DrainTimeout, time.Second, time.Hour)},
+		{Name: "tls-cert", Help: "file of the certificate chain, in PEM; serves HTTPS together with tls-key", Read: plain(&c.TLSCert)},
+		{Name: "tls-key", Help: "file of the certificate's key, in PEM", Read: plain(&c.TLSKey)},
+		{Name: "email-allow", Help: "domains, with their subdomains, that may sign up though they are on a built-in list, by comma", Read: list(&c.EmailAllow)},
+		{Name: "email-deny", Help: "domains, with their subdomains, that may not sign up, by comma", Read: list(&c.EmailDeny)},
+		{Name: "check-mx", Default: "false", Help: "refuse sign-ups whose domain can't receive mail; when the resolver gives no answer they pass", Read: boolean(&c.CheckMX)},
+		{Name: "log-format", Default: "json", Help: "json or text", Read: oneOf(&c.LogFormat, "json", "text")},
+		{Name: "log-level", Default: "info", Help: "debug, info, warn or error", Read: oneOf(&c.LogLevel, "debug", "info", "warn", "error")},
+	}
+	c.Policies = make(map[ratelimit.Name]ratelimit.Policy)
+	for _, p := range ratelimit.Defaults() {
+		all = append(all, settings.Setting{
+			Name: "limit-" + strings.ReplaceAll(string(p.Name), "_", "-"), Default: p.String(),
+			Help: fmt.Sprintf("limit of the policy %s: a count and a sliding window such as %s, or off", p.Name, p),
+			Read: func(s string) (err error) {
+				c.Policies[p.Name], err = p.ParseLimit(s)
+				return err
+			},
+		})
+	}
+	return all
+}
+
+func (c *Config) readDatabase(s string) error {
+	scheme, rest, ok := strings.Cut(s, ":")
+	switch {
+	case ok && scheme == "sqlite" && rest != "" && !strings.ContainsAny(rest, "?#"):
+		c.Database = rest
+		return nil
+	case ok && (scheme == "postgres" || scheme == "postgresql"):
+		return errors.New("this version keeps its data in SQLite alone: want sqlite:FILE")
+	}
+	return errors.New("want sqlite:FILE, such as sqlite:gatehouse.db")
+}
+
+func (c *Config) readProxies(s string) error {
+	c.TrustedProxies = nil
+	for _, item := range split(s) {
+		p, err := netip.ParsePrefix(item)
+		if a, aerr := netip.ParseAddr(item); err != nil && aerr == nil { // one proxy
+			p, err = a.Prefix(a.BitLen())
+		}
+		if err != nil || p.Addr().Zone() != "" {
+			return fmt.Errorf("%q: want CIDRs or addresses by comma, such as 10.0.0.0/8,fd00::/8", item)
+		}
+		if p.Addr().Is4In6() {
+			return fmt.Errorf("%q: write IPv4 as IPv4", item)
+		}
+		c.TrustedProxies = append(c.TrustedProxies, p.Masked())
+	}
+	return nil
+}
+
+func address(into *string) func(string) error {
+	return func(s string) error {
+		_, port, err := net.SplitHostPort(s)
+		if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 0 || n > 65535 {
+			return fmt.Errorf("%q: want HOST:PORT, such as 127.0.0.1:8080", s)
+		}
+		*into = s
+		return nil
+	}
+}
+
+func plain(into *string) func(string) error {
+	return func(s string) error { *into = s; return nil }
+}
+
+func list(into *[]string) func(string) error {
+	return func(s string) error { *into = split(s); return nil }
+}
+
+func split(s string) (items []string) {
+	for item := range strings.SplitSeq(s, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, item)
+		}
+	}
+	return items
+}
+
+func boolean(into *bool) func(string) error {
+	return func(s string) (err error) {
+		if *into, err = strconv.ParseBool(s); err != nil {
+			return fmt.Errorf("%q: want true or false", s)
+		}
+		return nil
+	}
+}
+
+func duration(into *time.Duration, least, most time.Duration) func(string) error {
+	return func(s string) error {
+		d, err := time.ParseDuration(s)
+		if err != nil || d < least || d > most {
+			return fmt.Errorf("%q: want a duration from %s to %s, such as 30s", s, least, most)
+		}
+		*into = d
+		return nil
+	}
+}
+
+func oneOf(into *string, values ...string) func(string) error {
+	return func(s string) error {
+		for _, v := range values {
+			if s == v {
+				*into = v
+				return nil
+			}
+		}
+		return fmt.Errorf("%q: want %s%s", s, strings.Join(values, " or "), settings.DidYouMean(s, values))
+	}
+}

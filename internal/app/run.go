@@ -1,0 +1,134 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"gatehouse/internal/ratelimit"
+)
+
+// Bounds of the delay between "not ready" and the listener's end, in which
+// balancers see the one before they meet the other.
+const (
+	minDrainDelay = time.Second
+	maxDrainDelay = 5 * time.Second
+)
+
+// ballastSize is memory that is asked for and never touched, so that it costs
+// none, but the collector counts it: it starts at twice what lives, and that
+// is a few MiB, so a storm of refusals would have it run a hundred times a
+// second. A GOGC of so much would do the same, and multiply the memory when
+// thousands of connections live. Measured: docs/benchmarks.md.
+const ballastSize = 16 << 20
+
+// Run serves until ctx ends, then drains: /readyz turns 503 at once, requests
+// are still served for a delay, with Connection: close, then the listener
+// closes and what is under way is finished; the store closes last. It is nil
+// when all that ended in time. The death of one part ends the rest.
+func (a *App) Run(ctx context.Context) (err error) {
+	ballast := make([]byte, ballastSize)
+	defer runtime.KeepAlive(ballast)
+	defer func() { err = errors.Join(err, a.store.Close()) }()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return serve(a.public, a.publicL) })
+	if a.adminL != nil {
+		g.Go(func() error { return serve(a.admin, a.adminL) })
+	}
+	g.Go(func() error { a.sweep(ctx); return nil })
+	g.Go(func() error {
+		<-ctx.Done()
+		return a.drain(context.WithoutCancel(ctx))
+	})
+	a.announce()
+	return g.Wait()
+}
+
+func serve(s *http.Server, l net.Listener) error {
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+func (a *App) drain(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, a.config.DrainTimeout)
+	defer cancel()
+	a.health.Draining()
+	delay := min(max(a.config.DrainTimeout/4, minDrainDelay), maxDrainDelay)
+	a.log.Info("draining", "delay", delay.String(), "timeout", a.config.DrainTimeout.String())
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	err := a.public.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("requests were cut off after %s: %w", a.config.DrainTimeout, err), a.public.Close())
+	}
+	// The admin listener ends last, so that the drain can be watched; nothing
+	// there is worth waiting for.
+	return errors.Join(err, a.admin.Close())
+}
+
+// sweep removes unused rate windows now and then.
+func (a *App) sweep(ctx context.Context) {
+	windows := make(map[ratelimit.Name]time.Duration)
+	for name, p := range a.config.Policies {
+		if !p.Off { // the windows of a policy that is off wait for its return
+			windows[name] = p.Window
+		}
+	}
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		seen, removed, err := a.store.Sweep(ctx, windows)
+		if err != nil && ctx.Err() == nil {
+			a.log.Warn("rate windows could not be swept", "err", err)
+			continue
+		}
+		a.log.Debug("rate windows swept", "seen", seen, "removed", removed)
+	}
+}
+
+// announce says what is served, and what an operator would want to know
+// before a customer finds it.
+func (a *App) announce() {
+	for _, name := range a.config.policiesOff() {
+		a.log.Warn("a rate limit is off: it admits everything", "policy", name)
+	}
+	if host, _, err := net.SplitHostPort(a.config.Listen); err == nil && a.config.TLSCert == "" && !isLoopback(host) {
+		a.log.Warn("serving plain HTTP beyond this machine: put a proxy with TLS in front, or set tls-cert and tls-key", "listen", a.config.Listen)
+	}
+	args := []any{"listen", a.Addr().String(), "database", "sqlite:" + a.config.Database, "mode", string(a.config.Mode)}
+	if l := a.AdminAddr(); l != nil {
+		args = append(args, "admin_listen", l.String())
+	}
+	a.log.Info("serving", args...)
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func (a *App) closeListeners() (err error) {
+	for _, l := range []net.Listener{a.publicL, a.adminL} {
+		if l != nil {
+			err = errors.Join(err, l.Close())
+		}
+	}
+	return err
+}
