@@ -40,7 +40,7 @@ func New(r prometheus.Registerer, version string) *Metrics {
 		}, []string{"outcome"}),
 		mail: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_mail_domain_checks_total",
-			Help: "Checks whether an e-mail domain can receive mail, by outcome: accepted, refused, unknown (the resolver gave no answer; the address passes).",
+			Help: "Checks whether an e-mail domain can receive mail, by outcome: accepted, refused, unknown (the resolver gave no answer; the address passes), busy (too many checks under way; the address passes).",
 		}, []string{"outcome"}),
 		store: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "gatehouse_store_duration_seconds",
@@ -50,7 +50,7 @@ func New(r prometheus.Registerer, version string) *Metrics {
 	}
 	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "gatehouse_build_info",
-		Help:        "1; the labels say which build this is.",
+		Help:        "Always 1: the labels say which build this is.",
 		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
 	}, func() float64 { return 1 })
 	r.MustRegister(m.requests, m.faults, m.decisions, m.signUps, m.mail, m.store, build,

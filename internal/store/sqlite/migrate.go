@@ -54,7 +54,7 @@ func migrate(ctx context.Context, db *sql.DB, path string, may bool) error {
 	return nil
 }
 
-// Up applies what is missing. It does not wait for a node that serves the
+// Up applies what is missing, to a new file too. It does not wait for a node that serves the
 // file: old and new schema serve beside each other for one version.
 func Up(ctx context.Context, path string) error {
 	s, err := Open(ctx, Options{Path: path, Migrate: true})

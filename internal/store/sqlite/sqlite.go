@@ -19,11 +19,11 @@ import (
 type Options struct {
 	// Path is the database's file.
 	Path string
-	// Serve makes this the one node of the file: the file is made if there is
-	// none, and a second node is refused.
+	// Serve makes this the one node of the file: a second one is refused.
 	Serve bool
 	// Migrate brings the schema up to date. Without it an older schema is an
-	// error; a newer one is an error always.
+	// error; a newer one is an error always. Only a node and a migration make
+	// a file where there is none.
 	Migrate bool
 	// Clock is the store's time; nil is the process's clock.
 	Clock func() time.Time
@@ -70,7 +70,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("database %s: %w", o.Path, err)
 	}
-	if err := prepareFile(path, o.Serve); err != nil {
+	if err := prepareFile(path, o.Serve || o.Migrate); err != nil {
 		return nil, err
 	}
 	if o.Serve {
