@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -152,9 +153,7 @@ func serveBare(file string) error {
 	slog.New(slog.NewJSONHandler(os.Stderr, nil)).Info("serving", "listen", l.Addr().String())
 	return http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()
-		for name, values := range a.Header {
-			h[name] = values
-		}
+		maps.Copy(h, a.Header)
 		w.WriteHeader(a.Status)
 		_, _ = w.Write(body)
 	}))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -46,24 +47,19 @@ func main() {
 	if *bare != "" {
 		log.Fatal(serveBare(*bare))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	dir, err := os.MkdirTemp(o.dir, "gatehouse-bench-")
-	if err != nil {
-		log.Fatal(err)
-	}
-	o.dir = dir
-	fmt.Printf("machine: %s, %d cores, %s\n", cpuModel(), runtime.NumCPU(), runtime.Version())
-	err = runAll(ctx, o, flag.Args())
-	if rerr := os.RemoveAll(dir); err == nil {
-		err = rerr
-	}
-	if err != nil {
+	if err := run(o, flag.Args()); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func runAll(ctx context.Context, o options, only []string) error {
+func run(o options, only []string) (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if o.dir, err = os.MkdirTemp(o.dir, "gatehouse-bench-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(o.dir)) }()
+	fmt.Printf("machine: %s, %d cores, %s\n", cpuModel(), runtime.NumCPU(), runtime.Version())
 	for _, name := range only {
 		if !slices.ContainsFunc(measurements, func(m struct {
 			name, what string

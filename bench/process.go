@@ -45,7 +45,7 @@ func start(ctx context.Context, name string, args ...string) (*process, error) {
 		said = append(said, lines.Text())
 		if err := json.Unmarshal(lines.Bytes(), &event); err == nil && event.Msg == "serving" {
 			p.addr = event.Listen
-			go io.Copy(io.Discard, stderr)
+			go func() { _, _ = io.Copy(io.Discard, stderr) }()
 			return p, nil
 		}
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -18,8 +19,8 @@ func clientAddr(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	}
 	client := peer
 	lines := r.Header["X-Forwarded-For"]
-	for i := len(lines) - 1; i >= 0; i-- { // several lines are one list
-		for rest, more := lines[i], true; more; {
+	for _, line := range slices.Backward(lines) { // several lines are one list
+		for rest, more := line, true; more; {
 			var item string
 			if comma := strings.LastIndexByte(rest, ','); comma >= 0 {
 				rest, item = rest[:comma], rest[comma+1:]

@@ -65,7 +65,7 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 // finish guards against panics and counts the answer.
 func (a *API) finish(x *exchange) {
 	if p := recover(); p != nil {
-		if p == http.ErrAbortHandler {
+		if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares the panic value itself
 			panic(p)
 		}
 		a.Log.ErrorContext(x.context(), "panic", "request_id", x.id, "route", x.route.path, "panic", p, "stack", string(debug.Stack()))

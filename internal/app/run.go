@@ -62,7 +62,7 @@ func (a *App) drain(ctx context.Context) error {
 	defer cancel()
 	a.health.Draining()
 	delay := min(max(a.config.DrainTimeout/4, minDrainDelay), maxDrainDelay)
-	a.log.Info("draining", "delay", delay.String(), "timeout", a.config.DrainTimeout.String())
+	a.log.InfoContext(ctx, "draining", "delay", delay.String(), "timeout", a.config.DrainTimeout.String())
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {
@@ -96,10 +96,10 @@ func (a *App) sweep(ctx context.Context) {
 		}
 		seen, removed, err := a.store.Sweep(ctx, windows)
 		if err != nil && ctx.Err() == nil {
-			a.log.Warn("rate windows could not be swept", "err", err)
+			a.log.WarnContext(ctx, "rate windows could not be swept", "err", err)
 			continue
 		}
-		a.log.Debug("rate windows swept", "seen", seen, "removed", removed)
+		a.log.DebugContext(ctx, "rate windows swept", "seen", seen, "removed", removed)
 	}
 }
 

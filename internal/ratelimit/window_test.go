@@ -58,17 +58,17 @@ func TestAdmitIsExact(t *testing.T) {
 		limit := Limit{Count: rapid.IntRange(1, 6).Draw(t, "count"), Window: time.Duration(rapid.IntRange(1, 50).Draw(t, "window")) * time.Millisecond}
 		window := Instant(limit.Window / time.Microsecond)
 		var stamps, admitted []Instant
-		clock, real := now, now // real never steps; clock may, by steps of the operator
+		clock, wall := now, now // wall never steps; clock may, by steps of the operator
 		for range rapid.IntRange(1, 200).Draw(t, "requests") {
 			step := Instant(rapid.IntRange(0, 20_000).Draw(t, "step"))
-			clock, real = clock+step, real+step
+			clock, wall = clock+step, wall+step
 			if rapid.IntRange(0, 50).Draw(t, "back") == 0 {
 				clock -= Instant(rapid.IntRange(0, 100_000).Draw(t, "by"))
 			}
 			kept, d := Admit(limit, slices.Clone(stamps), clock)
 			live := 0
 			for _, a := range admitted {
-				if a > real-window {
+				if a > wall-window {
 					live++
 				}
 			}
@@ -76,10 +76,10 @@ func TestAdmitIsExact(t *testing.T) {
 				if live >= limit.Count {
 					t.Fatalf("admitted with %d of %d in the window", live, limit.Count)
 				}
-				stamps, admitted = kept, append(admitted, real)
+				stamps, admitted = kept, append(admitted, wall)
 				continue
 			}
-			if clock == real && live < limit.Count && slices.Max(stamps) <= clock {
+			if clock == wall && live < limit.Count && slices.Max(stamps) <= clock {
 				t.Fatalf("refused with %d of %d in the window", live, limit.Count)
 			}
 			if _, again := Admit(limit, slices.Clone(stamps), clock+Instant(d.Wait/time.Microsecond)); !again.Admitted {

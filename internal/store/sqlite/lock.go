@@ -15,11 +15,11 @@ import (
 // ends; the database itself must not be opened and closed by other means than
 // SQLite's, which would drop SQLite's own locks.
 func lockFile(database string) (*os.File, error) {
-	real, err := filepath.EvalSymlinks(database)
+	target, err := filepath.EvalSymlinks(database)
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", database, err)
 	}
-	path := real + ".lock"
+	path := target + ".lock"
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", database, err)
@@ -28,7 +28,7 @@ func lockFile(database string) (*os.File, error) {
 		holder, _ := os.ReadFile(path)
 		err = errors.Join(err, f.Close())
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("another node (process %s) serves %s: a SQLite database has one node; stop that one, or name another file with --database", strings.TrimSpace(string(holder)), real)
+			return nil, fmt.Errorf("another node (process %s) serves %s: a SQLite database has one node; stop that one, or name another file with --database", strings.TrimSpace(string(holder)), target)
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}

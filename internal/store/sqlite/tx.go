@@ -10,8 +10,10 @@ import (
 	lib "modernc.org/sqlite/lib"
 )
 
-// tx is the writer's connection with its prepared statements. Its calls take
-// no context: the driver would start a goroutine for each to watch it.
+// tx is the writer's connection with its prepared statements, which live as
+// long as it does. Its calls take no context: none could end a statement of a
+// group without ending the others', and for one that can end the driver would
+// start a goroutine to watch it.
 type tx struct {
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
@@ -29,7 +31,7 @@ func (t *tx) stmt(query string) (*sql.Stmt, error) {
 	if s, ok := t.stmts[query]; ok {
 		return s, nil
 	}
-	s, err := t.conn.PrepareContext(context.Background(), query)
+	s, err := t.conn.PrepareContext(context.Background(), query) //nolint:sqlclosecheck // close() does, with the connection
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +50,7 @@ func (t *tx) change(query string, args ...any) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	r, err := s.Exec(args...)
+	r, err := s.ExecContext(context.Background(), args...)
 	if err != nil {
 		return 0, err
 	}
@@ -61,7 +63,7 @@ func (t *tx) row(query string, args []any, into ...any) error {
 	if err != nil {
 		return err
 	}
-	return s.QueryRow(args...).Scan(into...)
+	return s.QueryRowContext(context.Background(), args...).Scan(into...)
 }
 
 func (t *tx) rollback() {

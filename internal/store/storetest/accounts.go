@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -82,19 +83,16 @@ var accountTests = map[string]func(*testing.T, Backend){
 			openings[i], _ = newOpening(t, b.Clock, newID(t)+"@example.dev")
 		}
 		openings[20].Key.PublicID = first.Key.PublicID
-		errs := make(chan error, len(openings))
+		var wg sync.WaitGroup
 		for i := range openings {
-			go func() {
+			wg.Go(func() {
 				err := b.Open(t.Context(), openings[i])
 				if (err != nil) != (i == 20) {
 					t.Errorf("opening %d: %v", i, err)
 				}
-				errs <- err
-			}()
+			})
 		}
-		for range openings {
-			<-errs
-		}
+		wg.Wait()
 		all, err := b.Customers(t.Context(), "", 100)
 		if err != nil || len(all) != 40 { // the first, and all but the bad one
 			t.Errorf("%d customers, %v, want 40", len(all), err)

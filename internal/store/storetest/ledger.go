@@ -33,7 +33,10 @@ var ledgerTests = map[string]func(*testing.T, Backend){
 		for range 3 {
 			signUp(t, b, newID(t)+"@example.dev")
 		}
-		for range b.Ledgers(t.Context(), "") {
+		for _, err := range b.Ledgers(t.Context(), "") {
+			if err != nil {
+				t.Error(err)
+			}
 			break
 		}
 		signUp(t, b, newID(t)+"@example.dev") // nothing is held on to
