@@ -1,0 +1,120 @@
+package archtest
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gatehouse/internal/app"
+	"gatehouse/internal/telemetry"
+)
+
+// TestDocsConfig holds docs/config.md to the settings the code declares.
+func TestDocsConfig(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(`# Settings
+
+Generated from the code by ` + "`make generate`" + `; don't edit.
+
+A setting has one name: ` + "`admin-listen`" + ` is the flag ` + "`--admin-listen`" + `, the variable
+` + "`GATEHOUSE_ADMIN_LISTEN`" + ` and the key ` + "`admin-listen`" + ` of the YAML file that ` + "`--config`" + ` names. A flag
+beats a variable, a variable the file, the file the default. Unknown names are errors. A variable that is empty
+counts as not set. ` + "`gatehouse config`" + ` prints the effective values and where each came from.
+
+| setting | default | what it is |
+|---|---|---|
+`)
+	for _, s := range new(app.Config).Settings() {
+		value := "none"
+		if s.Default != "" {
+			value = "`" + s.Default + "`"
+		}
+		help := s.Help
+		if s.Secret {
+			help += "; secret: from a variable, a file named by `" + s.Env() + "_FILE`, or the settings file, never a flag"
+		}
+		if s.MayHoldPassword {
+			help += "; one with a password comes from the variable or a file named by `" + s.Env() + "_FILE`, never a flag"
+		}
+		fmt.Fprintf(&b, "| `%s`<br>`%s` | %s | %s |\n", s.Name, s.Env(), value, strings.ReplaceAll(help, "|", `\|`))
+	}
+	golden(t, "docs/config.md", []byte(b.String()))
+}
+
+// described is a Registerer that keeps what the metrics say of themselves.
+type described struct{ descs []*prometheus.Desc }
+
+func (d *described) Register(c prometheus.Collector) error {
+	found := make(chan *prometheus.Desc)
+	go func() { c.Describe(found); close(found) }()
+	for desc := range found {
+		d.descs = append(d.descs, desc)
+	}
+	return nil
+}
+
+func (d *described) MustRegister(all ...prometheus.Collector) {
+	for _, c := range all {
+		_ = d.Register(c)
+	}
+}
+
+func (d *described) Unregister(prometheus.Collector) bool { return false }
+
+// descText is how client_golang prints a Desc, which has no other accessors.
+var descText = regexp.MustCompile(`^Desc\{fqName: "([^"]+)", help: "((?:[^"\\]|\\.)*)", (?:unit: "[^"]*", )?constLabels: \{([^}]*)\}, variableLabels: \{([^}]*)\}`)
+
+// TestDocsMetrics holds docs/metrics.md to the metrics the code registers,
+// and their names to the field's rules.
+func TestDocsMetrics(t *testing.T) {
+	var d described
+	telemetry.New(&d, "dev")
+	var b strings.Builder
+	b.WriteString(`# Metrics
+
+Generated from the code by ` + "`make generate`" + `; don't edit.
+
+Served at ` + "`/metrics`" + ` on the admin listener, beside the usual ` + "`go_…` and `process_…`" + ` of the Prometheus client.
+Of a histogram there are ` + "`_bucket`, `_sum` and `_count`" + `.
+
+| metric | labels | what it is |
+|---|---|---|
+`)
+	ours := 0
+	for _, desc := range d.descs {
+		m := descText.FindStringSubmatch(desc.String())
+		if m == nil {
+			t.Fatalf("can't read %s", desc)
+		}
+		name, help := m[1], strings.ReplaceAll(m[2], `\"`, `"`)
+		if !strings.HasPrefix(name, "gatehouse_") {
+			continue
+		}
+		ours++
+		if !regexp.MustCompile(`_(seconds|total|bytes|info|jobs)$`).MatchString(name) {
+			t.Errorf("%s: a metric's name ends with its unit or _total", name)
+		}
+		if !strings.HasSuffix(help, ".") {
+			t.Errorf("%s: its help should be a sentence", name)
+		}
+		var labels []string
+		for part := range strings.SplitSeq(m[3], ",") {
+			if label, _, ok := strings.Cut(part, "="); ok {
+				labels = append(labels, "`"+strings.TrimSpace(label)+"`")
+			}
+		}
+		for label := range strings.SplitSeq(m[4], ",") {
+			if label != "" {
+				labels = append(labels, "`"+label+"`")
+			}
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", name, strings.Join(labels, " "), help)
+	}
+	if ours == 0 {
+		t.Error("no metric was found")
+	}
+	golden(t, "docs/metrics.md", []byte(b.String()))
+}

@@ -1,0 +1,30 @@
+#!/bin/sh
+# Runs tests, then judges the run: what was skipped is named, and a run in
+# which no test ran is no success. With CI set, a skip is a failure.
+#
+#   usage: tools/test.sh [flags of go test] PACKAGES…
+set -eu
+cd "$(dirname "$0")/.."
+
+gotestsum=$(tools/tool.sh gotestsum)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+strict=
+case ${CI-} in
+'' | 0 | false) ;;
+*)
+	strict=-strict
+	set -- -count=1 "$@" # CI takes no earlier run's word
+	;;
+esac
+
+status=0
+"$gotestsum" --format pkgname --hide-summary skipped --jsonfile "$work/events" -- "$@" || status=$?
+# The judge is built without cgo, whatever the tests need: see the Makefile.
+CGO_ENABLED=0 go build -buildvcs=false -o "$work/testgate" ./tools/testgate
+# shellcheck disable=SC2086 # $strict is one flag or none
+"$work/testgate" $strict "$work/events" || [ "$status" -ne 0 ] || status=1
+exit "$status"
