@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -48,6 +49,7 @@ type App struct {
 	health          *health.Checker
 	public, admin   *http.Server
 	publicL, adminL net.Listener // adminL is nil when it is off
+	serving         atomic.Int64 // requests under way on the public listener
 }
 
 // New opens the store and the listeners, and starts nothing yet. Its caller
@@ -81,7 +83,7 @@ func New(ctx context.Context, c Config, version string, log *slog.Logger) (_ *Ap
 	}
 	quiet := slog.NewLogLogger(log.Handler(), slog.LevelDebug) // clients' doings: broken handshakes, bad heads
 	a.public = &http.Server{
-		Handler: handler, ReadHeaderTimeout: headTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		Handler: a.counted(handler), ReadHeaderTimeout: headTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead, ErrorLog: quiet,
 	}
 	a.admin = &http.Server{Handler: adminHandler(registry), ReadHeaderTimeout: headTimeout, ErrorLog: quiet}
@@ -94,6 +96,15 @@ func New(ctx context.Context, c Config, version string, log *slog.Logger) (_ *Ap
 		}
 	}
 	return a, nil
+}
+
+// counted knows how many requests are under way.
+func (a *App) counted(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.serving.Add(1)
+		defer a.serving.Add(-1)
+		h.ServeHTTP(w, r)
+	})
 }
 
 func newAPI(c Config, store *sqlite.Store, checker *health.Checker, metrics *telemetry.Metrics, log *slog.Logger) (http.Handler, error) {

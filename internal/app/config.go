@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/internal/account/email"
 	"gatehouse/internal/apikey"
 	"gatehouse/internal/ratelimit"
 	"gatehouse/internal/settings"
@@ -92,8 +93,8 @@ func (c *Config) Settings() []settings.Setting {
 		{Name: "drain-timeout", Default: "30s", Help: "how long a stop may take; a quarter of it, 1s to 5s, is the delay for balancers", Read: duration(&c.DrainTimeout, time.Second, time.Hour)},
 		{Name: "tls-cert", Help: "file of the certificate chain, in PEM; serves HTTPS together with tls-key", Read: plain(&c.TLSCert)},
 		{Name: "tls-key", Help: "file of the certificate's key, in PEM", Read: plain(&c.TLSKey)},
-		{Name: "email-allow", Help: "domains, with their subdomains, that may sign up though they are on a built-in list, by comma", Read: list(&c.EmailAllow)},
-		{Name: "email-deny", Help: "domains, with their subdomains, that may not sign up, by comma", Read: list(&c.EmailDeny)},
+		{Name: "email-allow", Help: "domains, with their subdomains, that may sign up though they are on a built-in list, by comma", Read: domains(&c.EmailAllow, func(d []string) error { _, err := email.NewRules(d, nil); return err })},
+		{Name: "email-deny", Help: "domains, with their subdomains, that may not sign up, by comma", Read: domains(&c.EmailDeny, func(d []string) error { _, err := email.NewRules(nil, d); return err })},
 		{Name: "check-mx", Default: "false", Help: "refuse sign-ups whose domain can't receive mail; when the resolver gives no answer they pass", Read: boolean(&c.CheckMX)},
 		{Name: "log-format", Default: "json", Help: "json or text", Read: oneOf(&c.LogFormat, "json", "text")},
 		{Name: "log-level", Default: "info", Help: "debug, info, warn or error", Read: oneOf(&c.LogLevel, "debug", "info", "warn", "error")},
@@ -131,7 +132,7 @@ func (c *Config) readProxies(s string) error {
 		if a, aerr := netip.ParseAddr(item); err != nil && aerr == nil { // one proxy
 			p, err = a.Prefix(a.BitLen())
 		}
-		if err != nil || p.Addr().Zone() != "" {
+		if err != nil || strings.Contains(item, "%") {
 			return fmt.Errorf("%q: want CIDRs or addresses by comma, such as 10.0.0.0/8,fd00::/8", item)
 		}
 		if p.Addr().Is4In6() {
@@ -145,7 +146,7 @@ func (c *Config) readProxies(s string) error {
 func address(into *string) func(string) error {
 	return func(s string) error {
 		_, port, err := net.SplitHostPort(s)
-		if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 0 || n > 65535 {
+		if _, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil {
 			return fmt.Errorf("%q: want HOST:PORT, such as 127.0.0.1:8080", s)
 		}
 		*into = s
@@ -157,8 +158,14 @@ func plain(into *string) func(string) error {
 	return func(s string) error { *into = s; return nil }
 }
 
-func list(into *[]string) func(string) error {
-	return func(s string) error { *into = split(s); return nil }
+func domains(into *[]string, check func([]string) error) func(string) error {
+	return func(s string) error {
+		*into = split(s)
+		if err := check(*into); err != nil {
+			return fmt.Errorf("%q: want domains by comma, such as example.com,co.example: %w", s, err)
+		}
+		return nil
+	}
 }
 
 func split(s string) (items []string) {

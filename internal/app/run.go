@@ -71,7 +71,13 @@ func (a *App) drain(ctx context.Context) error {
 	}
 	err := a.public.Shutdown(ctx)
 	if err != nil {
-		err = errors.Join(fmt.Errorf("requests were cut off after %s: %w", a.config.DrainTimeout, err), a.public.Close())
+		// Shutdown also waits for new connections that have not said
+		// anything yet; cutting those off fails no request.
+		n := a.serving.Load()
+		err = a.public.Close()
+		if n > 0 {
+			err = errors.Join(fmt.Errorf("%d requests were cut off after %s", n, a.config.DrainTimeout), err)
+		}
 	}
 	// The admin listener ends last, so that the drain can be watched; nothing
 	// there is worth waiting for.

@@ -107,7 +107,7 @@ func (c *Checker) Ready() bool {
 		return false
 	}
 	_, err := c.probe()
-	return err == nil
+	return err == nil && !c.draining.Load() // the drain may have begun meanwhile
 }
 
 // Report says how the node and its parts are.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 )
@@ -20,14 +21,15 @@ func readFile(all []Setting, path string) (map[string]found, error) {
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("settings file: %w", err)
+		return values, fmt.Errorf("settings file: %w", err)
 	}
 	file, err := parser.ParseBytes(text, 0)
 	if err != nil {
-		return nil, fmt.Errorf("settings file %s: %w", path, err)
+		// The library's own text quotes the lines, and there may be a secret.
+		return values, fmt.Errorf("settings file %s: %s", path, yaml.FormatError(err, false, false))
 	}
 	if len(file.Docs) > 1 {
-		return nil, fmt.Errorf("settings file %s: want one document, found %d", path, len(file.Docs))
+		return values, fmt.Errorf("settings file %s: want one document, found %d", path, len(file.Docs))
 	}
 	if len(file.Docs) == 0 || file.Docs[0].Body == nil {
 		return values, nil
@@ -40,7 +42,7 @@ func readFile(all []Setting, path string) (map[string]found, error) {
 		pairs = []*ast.MappingValueNode{body}
 	case *ast.CommentGroupNode, *ast.NullNode:
 	default:
-		return nil, fmt.Errorf("settings file %s: want names and values, such as `listen: 127.0.0.1:8080`", path)
+		return values, fmt.Errorf("settings file %s: want names and values, such as `listen: 127.0.0.1:8080`", path)
 	}
 	names := make([]string, 0, len(all))
 	for _, s := range all {
@@ -69,6 +71,8 @@ func readFile(all []Setting, path string) (map[string]found, error) {
 	return values, errors.Join(errs...)
 }
 
+var errNotPlain = errors.New("want a plain value or a list of them")
+
 func scalar(n ast.Node) (string, error) {
 	switch v := n.(type) {
 	case *ast.NullNode:
@@ -81,14 +85,14 @@ func scalar(n ast.Node) (string, error) {
 		items := make([]string, 0, len(v.Values))
 		for _, item := range v.Values {
 			s, err := scalar(item)
-			if err != nil {
-				return "", err
+			if _, nested := item.(*ast.SequenceNode); nested || err != nil {
+				return "", errNotPlain
 			}
 			items = append(items, s)
 		}
 		return strings.Join(items, ","), nil
-	case ast.ScalarNode: // numbers, booleans: as they are written
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode: // as they are written
 		return n.GetToken().Value, nil
 	}
-	return "", errors.New("want a plain value or a list of them")
+	return "", errNotPlain
 }

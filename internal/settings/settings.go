@@ -3,6 +3,7 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -55,12 +56,9 @@ type found struct{ value, source string }
 // Load finds the value of each setting, hands it to Read and returns all
 // values, in order. Its error is all that was wrong, joined.
 func Load(all []Setting, from Sources) (values []Value, later []string, err error) {
-	file, err := readFile(all, from.File)
-	if err != nil {
-		return nil, nil, err
-	}
-	env, later, err := readEnv(all, from.Environ, from.Later)
-	errs := []error{err}
+	file, fileErr := readFile(all, from.File)
+	env, later, envErr := readEnv(all, from.Environ, from.Later)
+	errs := []error{fileErr, envErr}
 	for _, s := range all {
 		v := found{s.Default, "default"}
 		if f, ok := file[s.Name]; ok {
@@ -71,7 +69,10 @@ func Load(all []Setting, from Sources) (values []Value, later []string, err erro
 		}
 		if f, ok := from.Flags[s.Name]; ok {
 			v = found{f, "flag --" + s.Name}
-			if s.MayHoldPassword && hasPassword(f) {
+			switch {
+			case s.Secret:
+				errs = append(errs, fmt.Errorf("--%s is a secret, which other users of the machine could read: use the variable %s or %s_FILE", s.Name, s.Env(), s.Env()))
+			case s.MayHoldPassword && holdsPassword(f):
 				errs = append(errs, fmt.Errorf("flag --%s holds a password, which other users of the machine can read: use the variable %s or %s_FILE", s.Name, s.Env(), s.Env()))
 			}
 		}
@@ -83,9 +84,10 @@ func Load(all []Setting, from Sources) (values []Value, later []string, err erro
 	return values, later, errors.Join(errs...)
 }
 
-// serviceLink matches the variables that Kubernetes sets for a Service named
-// "gatehouse"; they are not ours and not mistakes.
-var serviceLink = regexp.MustCompile(`^GATEHOUSE(_[A-Z0-9_]+)?_(SERVICE_(HOST|PORT.*)|PORT(_[0-9]+_.*)?)$`)
+// serviceLink matches the variables that Kubernetes sets for a Service whose
+// name begins with "gatehouse"; they are not ours and not mistakes. The one
+// that could be one, GATEHOUSE_PORT, holds a URL.
+var serviceLink = regexp.MustCompile(`^GATEHOUSE(_[A-Z0-9_]+)?_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)=|PORT(_[0-9]+_(TCP|UDP|SCTP))?=(tcp|udp|sctp)://|PORT_[0-9]+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)=)`)
 
 func readEnv(all []Setting, environ, known []string) (map[string]found, []string, error) {
 	byEnv := make(map[string]Setting, len(all))
@@ -108,8 +110,9 @@ func readEnv(all []Setting, environ, known []string) (map[string]found, []string
 			s, fromFile = byEnv[strings.TrimSuffix(name, "_FILE")]
 			fromFile = fromFile && (s.Secret || s.MayHoldPassword)
 		}
+		isLater := slices.Contains(known, strings.TrimSuffix(name, "_FILE"))
 		switch {
-		case ok && value == "": // as if it were not set
+		case value == "" && (ok || fromFile || isLater): // as if it were not set
 			continue
 		case fromFile:
 			text, err := os.ReadFile(value)
@@ -119,10 +122,10 @@ func readEnv(all []Setting, environ, known []string) (map[string]found, []string
 			}
 			value = strings.TrimRight(string(text), "\r\n")
 		case ok:
-		case slices.Contains(known, strings.TrimSuffix(name, "_FILE")):
+		case isLater:
 			later = append(later, name)
 			continue
-		case serviceLink.MatchString(name):
+		case serviceLink.MatchString(line):
 			continue
 		default:
 			errs = append(errs, fmt.Errorf("unknown variable %s%s", name, DidYouMean(name, names)))
@@ -137,37 +140,43 @@ func readEnv(all []Setting, environ, known []string) (map[string]found, []string
 	return values, later, errors.Join(errs...)
 }
 
-// hasPassword says whether a URL has a password, or might: for a flag, one
-// too many is better refused.
-func hasPassword(rawURL string) bool {
-	before, after := splitPassword(rawURL)
-	return before != after
+func holdsPassword(raw string) bool {
+	_, holds := redact(raw)
+	return holds
 }
 
-// splitPassword returns rawURL as it is and with its password masked, in the
-// userinfo and in a query's password parameter. It works on text that is no
-// valid URL, too.
-func splitPassword(rawURL string) (as, masked string) {
-	masked = rawURL
-	if scheme, rest, ok := strings.Cut(rawURL, "://"); ok {
-		authority, path := rest, ""
-		if i := strings.IndexAny(rest, "/?#"); i >= 0 {
-			// A password may hold a slash that should have been escaped.
-			if at := strings.LastIndexByte(rest, '@'); at > i {
-				i = at + 1 + max(0, strings.IndexAny(rest[at+1:]+"/", "/?#"))
-			}
-			authority, path = rest[:i], rest[i:]
+// redact returns a URL with its passwords masked, and whether it holds any.
+// What is no URL of a clear form is masked whole as soon as there might be one
+// in it: too much masked is a nuisance, too little is a leak.
+func redact(raw string) (masked string, holds bool) {
+	if strings.HasPrefix(raw, "sqlite:") { // a file
+		return raw, false
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme == "" || u.Host == "" || strings.Contains(u.Path+u.RawQuery+u.Fragment, "@") {
+		holds = strings.Contains(raw, "@") || strings.Contains(strings.ToLower(raw), "password")
+		if holds {
+			return "xxxxx", true
 		}
-		if at := strings.LastIndexByte(authority, '@'); at >= 0 {
-			if user, _, ok := strings.Cut(authority[:at], ":"); ok {
-				masked = scheme + "://" + user + ":xxxxx" + authority[at:] + path
-			}
+		return raw, false
+	}
+	_, holds = u.User.Password()
+	query, err := url.ParseQuery(u.RawQuery)
+	for name := range query {
+		if strings.Contains(strings.ToLower(name), "password") {
+			holds = true
+			query.Set(name, "xxxxx")
 		}
 	}
-	return rawURL, passwordParameter.ReplaceAllString(masked, "${1}xxxxx")
+	switch {
+	case err != nil:
+		return "xxxxx", true
+	case !holds:
+		return raw, false
+	}
+	u.RawQuery = query.Encode()
+	return u.Redacted(), true
 }
-
-var passwordParameter = regexp.MustCompile(`(?i)([?&\s][a-z_]*password=)[^&\s]*`)
 
 func (s Setting) mask(value string) string {
 	if value == "" {
@@ -177,7 +186,7 @@ func (s Setting) mask(value string) string {
 		return "xxxxx"
 	}
 	if s.MayHoldPassword {
-		_, value = splitPassword(value)
+		value, _ = redact(value)
 	}
 	return value
 }
