@@ -65,7 +65,7 @@ func (d *Door) Enter(ctx context.Context, presented string) (Principal, ratelimi
 	case remembered: // also where the store can't be reached
 		return who, refusal, nil
 	case d.limiter.Policy.Off:
-		decision.Admitted = true
+		decision.Admitted = err == nil
 	default:
 		d.limiter.Settle(memory, asked, decision, err)
 	}

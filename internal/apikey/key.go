@@ -30,12 +30,18 @@ const (
 
 const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// Secret is a key as its owner holds it. Its String and LogValue hide it;
-// Reveal is for the one answer that hands it over.
-type Secret struct{ text string }
+// Secret is a key as its owner holds it. No format, log or encoder shows it,
+// also where it is a field of something that is printed: it is behind a
+// pointer. Reveal is for the one answer that hands it over.
+type Secret struct{ text *string }
 
-// Reveal returns the key's text.
-func (s Secret) Reveal() string { return s.text }
+// Reveal returns the key's text; the zero Secret has none.
+func (s Secret) Reveal() string {
+	if s.text == nil {
+		return ""
+	}
+	return *s.text
+}
 
 // String hides the key, so that no %v prints it.
 func (s Secret) String() string { return "gk_…" }
@@ -60,7 +66,7 @@ func Generate(kind Kind) (Secret, Presented) {
 		base62(new(big.Int).Mod(new(big.Int).SetBytes(id[:]), ids), idLen) + "_" +
 		base62(new(big.Int).SetBytes(secret[:]), secretLen)
 	text := body + checksum(body)
-	return Secret{text}, Presented{PublicID: text[headLen : headLen+idLen], Hash: sha256.Sum256([]byte(text))}
+	return Secret{&text}, Presented{PublicID: text[headLen : headLen+idLen], Hash: sha256.Sum256([]byte(text))}
 }
 
 // Parse reads a key that a client presents. It is false for what can't be a

@@ -3,6 +3,7 @@ package billing
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"iter"
 	"strconv"
@@ -107,11 +108,11 @@ func parseCursor(s string) (int64, error) {
 	}
 	const prefix = "before:"
 	if len(text) < len(prefix) || string(text[:len(prefix)]) != prefix {
-		return 0, fmt.Errorf("not a cursor")
+		return 0, errors.New("not a cursor")
 	}
 	n, err := strconv.ParseInt(string(text[len(prefix):]), 10, 64)
-	if err == nil && n < 1 {
-		err = fmt.Errorf("not a position")
+	if err == nil && (n < 1 || formatCursor(n) != s) {
+		err = errors.New("not a position")
 	}
 	return n, err
 }

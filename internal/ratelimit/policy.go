@@ -75,7 +75,7 @@ func (p Policy) ParseLimit(s string) (Policy, error) {
 		return p, nil
 	}
 	count, window, ok := strings.Cut(s, "/")
-	n, err := strconv.Atoi(count)
+	n, err := strconv.ParseUint(count, 10, 32)
 	if !ok || err != nil || n < 1 || n > MaxCount {
 		return p, fmt.Errorf("%q: want a count from 1 to %d, a slash and a window, such as %d/%s, or off", s, MaxCount, p.Count, p.Limit.windowText())
 	}
@@ -83,7 +83,7 @@ func (p Policy) ParseLimit(s string) (Policy, error) {
 	if err != nil || w < MinWindow || w > MaxWindow || w%time.Millisecond != 0 {
 		return p, fmt.Errorf("%q: want a window of whole milliseconds from %s to %s, such as 60s", s, MinWindow, MaxWindow)
 	}
-	p.Limit, p.Off = Limit{n, w}, false
+	p.Limit, p.Off = Limit{int(n), w}, false
 	return p, nil
 }
 
