@@ -66,10 +66,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	path, err := filepath.Abs(o.Path)
-	if err != nil {
-		return nil, fmt.Errorf("database %s: %w", o.Path, err)
-	}
+	path := o.Path
 	if err := prepareFile(path, o.Serve || o.Migrate); err != nil {
 		return nil, err
 	}
@@ -126,9 +123,16 @@ func (s *Store) Ping(ctx context.Context) error {
 	if !s.write.failing.Load() {
 		return nil
 	}
-	return s.write.do(ctx, func(t *tx) error { // takes pages, like a real write
-		return t.exec("INSERT INTO rate_windows (policy, key, stamps) VALUES ('ping', '', zeroblob(8)) ON CONFLICT DO UPDATE SET stamps = excluded.stamps")
+	// It takes as many pages as a sign-up, or more; and random ones, since
+	// SQLite does not write what is there already.
+	err := s.write.do(ctx, func(t *tx) error {
+		return t.exec("INSERT INTO rate_windows (policy, key, stamps) VALUES ('ping', '', randomblob(65536)) ON CONFLICT DO UPDATE SET stamps = excluded.stamps")
 	})
+	if err != nil {
+		return err
+	}
+	s.write.works()
+	return s.write.do(ctx, func(t *tx) error { return t.exec("DELETE FROM rate_windows WHERE policy = 'ping'") })
 }
 
 // now is the store's clock as a rate window counts it.
@@ -184,6 +188,10 @@ func prepareFile(path string, create bool) error {
 }
 
 func openPool(path string, conns int, pragmas ...string) (*sql.DB, error) {
+	path, err := filepath.Abs(path) // a URL's path must be
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
 	q := url.Values{"_txlock": {"immediate"}, "_time_format": {"sqlite"}}
 	q.Add("_pragma", fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()))
 	for _, p := range pragmas {

@@ -15,8 +15,9 @@ import (
 // group without ending the others', and for one that can end the driver would
 // start a goroutine to watch it.
 type tx struct {
-	conn  *sql.Conn
-	stmts map[string]*sql.Stmt
+	conn    *sql.Conn
+	stmts   map[string]*sql.Stmt
+	changed int64 // rows, in the group under way
 }
 
 func openTx(db *sql.DB) (*tx, error) {
@@ -31,7 +32,7 @@ func (t *tx) stmt(query string) (*sql.Stmt, error) {
 	if s, ok := t.stmts[query]; ok {
 		return s, nil
 	}
-	s, err := t.conn.PrepareContext(context.Background(), query) //nolint:sqlclosecheck // close() does, with the connection
+	s, err := t.conn.PrepareContext(context.Background(), query)
 	if err != nil {
 		return nil, err
 	}
@@ -50,11 +51,13 @@ func (t *tx) change(query string, args ...any) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	r, err := s.ExecContext(context.Background(), args...)
+	r, err := s.ExecContext(context.Background(), args...) //nolint:sqlclosecheck // close does, with the connection
 	if err != nil {
 		return 0, err
 	}
-	return r.RowsAffected()
+	n, err := r.RowsAffected()
+	t.changed += n
+	return n, err
 }
 
 // row reads one row, or returns sql.ErrNoRows.
@@ -63,7 +66,7 @@ func (t *tx) row(query string, args []any, into ...any) error {
 	if err != nil {
 		return err
 	}
-	return s.QueryRowContext(context.Background(), args...).Scan(into...)
+	return s.QueryRowContext(context.Background(), args...).Scan(into...) //nolint:sqlclosecheck // close does, with the connection
 }
 
 func (t *tx) rollback() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,8 @@ const (
 	maxQueue = 4096
 	// opTimeout is how long a caller waits for its outcome.
 	opTimeout = 5 * time.Second
+	// calm is how long writes must not have failed to be said to work again.
+	calm = time.Second
 )
 
 var (
@@ -47,7 +50,11 @@ type writer struct {
 	stop    chan struct{}
 	stopped chan struct{}
 	log     *slog.Logger
-	failing atomic.Bool // the last group could not be written
+	// failing says that writing failed lately. It ends when a write of the
+	// size of a real one succeeds, or any after a while without a failure: on
+	// a disk that is all but full small writes still pass.
+	failing  atomic.Bool
+	failedAt time.Time // when it last did; the writer's own
 
 	conn *tx // nil until opened, and after a failure
 }
@@ -121,8 +128,23 @@ func (w *writer) loop() {
 			}
 			return
 		}
+		w.let()
 		w.commit(w.gather(group))
 		clear(group)
+	}
+}
+
+// let gives way to callers that are ready to queue a write: those of the group
+// just committed may be about to ask again, and one commit is cheaper than
+// two. It ends when several turns brought nobody, which takes a microsecond or
+// two where nobody is ready; no time is waited for.
+func (w *writer) let() {
+	for idle, before := 0, len(w.queue); idle < 4 && before < maxGroup; {
+		runtime.Gosched()
+		idle++
+		if now := len(w.queue); now > before {
+			idle, before = 0, now
+		}
 	}
 }
 
@@ -163,12 +185,14 @@ func (w *writer) commit(group []*op) {
 }
 
 func (w *writer) finish(group []*op, err error) {
-	if failing := err != nil && environmental(err); w.failing.Swap(failing) != failing {
-		if failing {
+	switch {
+	case err != nil && environmental(err):
+		w.failedAt = time.Now()
+		if !w.failing.Swap(true) {
 			w.log.Error("the database can't be written", "err", err)
-		} else {
-			w.log.Info("the database can be written again")
 		}
+	case err == nil && w.conn.changed > 0 && time.Since(w.failedAt) > calm:
+		w.works()
 	}
 	for _, o := range group {
 		switch {
@@ -179,6 +203,13 @@ func (w *writer) finish(group []*op, err error) {
 		default:
 			o.done <- err
 		}
+	}
+}
+
+// works says that writing works, if it had failed.
+func (w *writer) works() {
+	if w.failing.Swap(false) {
+		w.log.Info("the database can be written again")
 	}
 }
 
@@ -197,6 +228,7 @@ func (w *writer) try(group []*op) (err error) {
 			return err
 		}
 	}
+	w.conn.changed = 0
 	if err := w.conn.exec("BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
