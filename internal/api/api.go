@@ -151,7 +151,7 @@ func (r *route) serve(x *exchange) {
 		err = r.handle(x)
 	}
 	if err != nil {
-		r.api.fail(x, err)
+		r.api.fail(x, r.api.limitFailure(x, err))
 	}
 }
 
@@ -167,5 +167,5 @@ func unclean(p string) bool {
 		return false
 	}
 	clean := path.Clean(p)
-	return clean != p && clean+"/" != p
+	return clean != p && (clean == "/" || clean+"/" != p)
 }

@@ -19,6 +19,8 @@ const (
 )
 
 // statusOf is the one mapping from what went wrong to how it is answered.
+//
+//exhaustive:enforce
 var statusOf = map[fault.Kind]int{
 	fault.Malformed:        http.StatusBadRequest,
 	fault.Unauthenticated:  http.StatusUnauthorized,

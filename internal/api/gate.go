@@ -28,12 +28,9 @@ func (a *API) byAddress(l *ratelimit.Limiter) gate {
 func (a *API) byKey(x *exchange) error {
 	key, err := presentedKey(x.Request.Header)
 	if err != nil {
-		return a.unauthenticated(x, err)
+		return err
 	}
 	who, d, err := a.Door.Enter(x.context(), key)
-	if f, ok := errors.AsType[*fault.Error](err); ok && f.Kind == fault.Unauthenticated {
-		return a.unauthenticated(x, err)
-	}
 	if err != nil {
 		return err
 	}
@@ -47,13 +44,17 @@ func (a *API) byKey(x *exchange) error {
 	return nil
 }
 
-// unauthenticated is every 401 of the API: it takes a place of the policy
-// auth_failure, and is 429 where there is none.
-func (a *API) unauthenticated(x *exchange, refusal error) error {
-	if err := a.failureGate(x); err != nil {
+// limitFailure makes every 401, a handler's too, take a place of the policy
+// auth_failure; where there is none it becomes that policy's 429.
+func (a *API) limitFailure(x *exchange, err error) error {
+	if f, ok := errors.AsType[*fault.Error](err); !ok || f.Kind != fault.Unauthenticated {
 		return err
 	}
-	return refusal
+	dropLimitHeaders(x.Header())
+	if refusal := a.failureGate(x); refusal != nil {
+		return refusal
+	}
+	return err
 }
 
 // presentedKey reads the key from X-API-Key or from Authorization: Bearer.

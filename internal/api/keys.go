@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"regexp"
 	"time"
 
 	"gatehouse/internal/account"
@@ -113,13 +114,17 @@ func (a *API) deleteKey(x *exchange) error {
 	return nil
 }
 
+// rfc3339 is the form alone; time.Parse takes one digit for two, a comma for
+// a point, and zones that there are not.
+var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
 // parseTime reads an optional RFC 3339 time.
 func parseTime(field string, given *string) (time.Time, error) {
 	if given == nil {
 		return time.Time{}, nil
 	}
 	t, err := time.Parse(time.RFC3339, *given)
-	if err != nil || t.Year() < 1970 || t.Year() > 9999 {
+	if err != nil || !rfc3339.MatchString(*given) || t.Year() < 1970 || t.Year() > 9999 {
 		return time.Time{}, fault.Field(field, fault.MalformedValue, field+" must be an RFC 3339 time, such as 2030-01-31T12:00:00Z")
 	}
 	return t.UTC().Truncate(time.Microsecond), nil
