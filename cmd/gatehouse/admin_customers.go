@@ -48,10 +48,13 @@ func listCustomers() *cobra.Command {
 	c := &cobra.Command{Use: "list", Short: "List customers in the order they signed up"}
 	limit := c.Flags().Int("limit", 100, "at most so many, 1 to 10000")
 	after := c.Flags().String("after", "", "only those after this customer's id, for the next page")
-	return adminCommandOn(c, func(ctx context.Context, c *cobra.Command, a adminCall) error {
+	c.PreRunE = func(*cobra.Command, []string) error {
 		if *limit < 1 || *limit > 10_000 {
 			return usageError{fmt.Errorf("--limit %d: want 1 to 10000", *limit)}
 		}
+		return nil
+	}
+	return adminCommandOn(c, func(ctx context.Context, c *cobra.Command, a adminCall) error {
 		found, err := a.store.Customers(ctx, *after, *limit)
 		if err != nil {
 			return err

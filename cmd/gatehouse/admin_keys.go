@@ -58,15 +58,18 @@ func createKey() *cobra.Command {
 	c := &cobra.Command{Use: "create CUSTOMER", Short: "Create a key for a customer, and print it this once"}
 	name := c.Flags().String("name", "", "what the key is for")
 	expires := c.Flags().String("expires", "", "when it ends: an RFC 3339 time, or a duration from now such as 720h")
+	var label string
+	var end time.Time
+	c.PreRunE = func(*cobra.Command, []string) (err error) {
+		if label, err = account.Text("name", name, false); err != nil {
+			return usageError{err}
+		}
+		if end, err = expiry(*expires); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
 	return adminCommandOn(c, func(ctx context.Context, c *cobra.Command, a adminCall) error {
-		label, err := account.Text("name", name, false)
-		if err != nil {
-			return usageError{err}
-		}
-		end, err := expiry(*expires)
-		if err != nil {
-			return usageError{err}
-		}
 		customer, err := a.customer(ctx)
 		if err != nil {
 			return err

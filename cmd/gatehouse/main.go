@@ -57,6 +57,9 @@ func run(args []string, out, errOut io.Writer) int {
 		fmt.Fprintln(errOut, "gatehouse: see gatehouse --help, or --help after a command")
 		return exitUsage
 	}
+	if errors.Is(err, context.Canceled) { // nothing but a signal cancels
+		return exitInterrupted
+	}
 	return exitFailed
 }
 
@@ -100,8 +103,26 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w%s", err, nearestFlag(c, err))}
 	})
+	root.SetHelpCommand(helpCommand())
 	root.AddCommand(serveCommand(), migrateCommand(), configCommand(), adminCommand(), openapiCommand(), versionCommand())
 	return root
+}
+
+// helpCommand is cobra's, but for topics that there are not: a mistake.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Help about any command",
+		RunE: func(c *cobra.Command, args []string) error {
+			about, rest, err := c.Root().Find(args)
+			if err == nil && len(rest) > 0 {
+				err = noUnknownCommand(about, rest)
+			}
+			if err != nil {
+				return err
+			}
+			return about.Help()
+		},
+	}
 }
 
 // noUnknownCommand is the Args of a command that only has commands below it.

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"database/sql"
+	"fmt"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// openSQL opens a database as another program would: not through our store,
+// whose driver is linked into this binary.
+func openSQL(t testing.TB, path string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: "_pragma=busy_timeout(10000)"}).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() }) // it may be closed already
+	return db
+}
+
+// told is what clients know of one sign-up.
+type told struct {
+	call
+	moreKeys bool   // a second key was asked for
+	revoked  string // a key whose end was acknowledged
+}
+
+// auditDatabase holds what is in a database against what clients know. The
+// map has every address that anybody ever tried to sign up.
+func auditDatabase(db *sql.DB, known map[string]told) (found []string, err error) {
+	say := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
+	broken, err := column(db, "SELECT integrity_check FROM pragma_integrity_check WHERE integrity_check <> 'ok'")
+	if err != nil {
+		return nil, fmt.Errorf("check integrity: %w", err)
+	}
+	orphans, err := column(db, `SELECT "table" || ' has a row without its ' || parent FROM pragma_foreign_key_check`)
+	if err != nil {
+		return nil, fmt.Errorf("check foreign keys: %w", err)
+	}
+	found = append(broken, orphans...)
+	rows, err := db.Query(`SELECT id, email, credit_balance,
+		(SELECT count(*) FROM api_keys WHERE customer_id = c.id),
+		(SELECT count(*) FROM ledger_entries WHERE customer_id = c.id),
+		(SELECT coalesce(sum(amount), 0) FROM ledger_entries WHERE customer_id = c.id)
+		FROM customers c`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	there := make(map[string]bool)
+	for rows.Next() {
+		var id, email string
+		var balance, keys, entries, sum int
+		if err := rows.Scan(&id, &email, &balance, &keys, &entries, &sum); err != nil {
+			return nil, err
+		}
+		who, tried := known[email]
+		switch {
+		case !tried:
+			say("%s: nobody signed this address up", email)
+		case there[email]:
+			say("%s: is there twice", email)
+		case who.answered() && who.customerID != id:
+			say("%s: is customer %s, and the client was told %q", email, id, who.customerID)
+		}
+		there[email] = true
+		if keys != 1 && (keys != 2 || !who.moreKeys) {
+			say("%s: has %d keys", email, keys)
+		}
+		if entries != 1 || balance != 5 || sum != 5 {
+			say("%s: has %d ledger entries of %d credits and a balance of %d", email, entries, sum, balance)
+		}
+	}
+	for email, who := range known {
+		if who.customerID != "" && !there[email] {
+			say("%s: was acknowledged as customer %s and is gone", email, who.customerID)
+		}
+	}
+	slices.Sort(found)
+	return found, rows.Err()
+}
+
+// column reads the first column of a query as text.
+func column(db *sql.DB, query string) (values []string, err error) {
+	rows, err := db.Query(query)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var v string
+		if err := rows.Scan(&v); err != nil {
+			return nil, err
+		}
+		values = append(values, v)
+	}
+	return values, rows.Err()
+}
+
+// mustAudit fails the test for whatever auditDatabase finds. It may look
+// beside a running node.
+func mustAudit(t testing.TB, path string, known map[string]told) {
+	t.Helper()
+	db := openSQL(t, path)
+	found, err := auditDatabase(db, known)
+	if err == nil {
+		err = db.Close()
+	}
+	if err != nil {
+		t.Fatalf("audit of %s: %v", path, err)
+	}
+	for _, f := range found {
+		t.Error("audit: " + f)
+	}
+}
+
+// copyFile copies a file that nobody writes.
+func copyFile(t testing.TB, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTheAuditItself(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, newDatabase(t))
+	known := make(map[string]told)
+	for i := range 5 {
+		c := mustSignUp(t, n.client(""), n.url, fmt.Sprintf("audit-%d@customers.dev", i))
+		known[c.email] = told{call: c}
+	}
+	known["never-answered@customers.dev"] = told{}
+	n.drain()
+	mustAudit(t, n.database, known)
+
+	tests := []struct {
+		name, change string
+		lie          func(map[string]told)
+	}{
+		{name: "a key is gone", change: "DELETE FROM api_keys WHERE id = (SELECT min(id) FROM api_keys)"},
+		{name: "a key too many", change: "INSERT INTO api_keys SELECT customer_id, 'x', 'x', hash, prefix, name, created_at, NULL, NULL, NULL FROM api_keys LIMIT 1"},
+		{name: "an entry is gone", change: "DROP TRIGGER ledger_entries_never_vanish; DELETE FROM ledger_entries WHERE customer_id = (SELECT min(id) FROM customers)"},
+		{name: "an entry doubled", change: "INSERT INTO ledger_entries SELECT customer_id, 2, 'x', 5, 10, source, 'x', created_at FROM ledger_entries LIMIT 1"},
+		{name: "a balance moved", change: "UPDATE customers SET credit_balance = 6 WHERE id = (SELECT max(id) FROM customers)"},
+		{name: "a key without its customer", change: "UPDATE api_keys SET customer_id = 'x' WHERE id = (SELECT min(id) FROM api_keys)"},
+		{name: "a customer that nobody signed up", lie: func(known map[string]told) { delete(known, "audit-1@customers.dev") }},
+		{name: "an acknowledged customer is gone", lie: func(known map[string]told) {
+			known["lost@customers.dev"] = told{call: call{email: "lost@customers.dev", status: 201, customerID: "lost"}}
+		}},
+		{name: "a customer who was told another id", lie: func(known map[string]told) {
+			known["audit-1@customers.dev"] = told{call: call{status: 201, customerID: "other"}}
+		}},
+		{name: "a customer who was refused", lie: func(known map[string]told) {
+			known["audit-1@customers.dev"] = told{call: call{status: 429}}
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "copy.db")
+			copyFile(t, n.database, path)
+			db := openSQL(t, path)
+			if _, err := db.Exec(test.change); test.change != "" && err != nil {
+				t.Fatal(err)
+			}
+			changed := maps.Clone(known)
+			if test.lie != nil {
+				test.lie(changed)
+			}
+			found, err := auditDatabase(db, changed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(found) == 0 {
+				t.Error("the audit found nothing")
+			}
+		})
+	}
+
+	t.Run("a page is torn", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "copy.db")
+		copyFile(t, n.database, path)
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteAt(make([]byte, 2048), 4096*3); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := auditDatabase(openSQL(t, path), known); err == nil && len(found) == 0 {
+			t.Error("the audit found nothing")
+		}
+	})
+}

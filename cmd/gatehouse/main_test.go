@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// The tests of this package are black-box: they run this very test binary
+// under the name gatehouse, in processes of their own, on ports and databases
+// of their own, and talk to it as an operator and a client would. So whatever
+// the tests are built with, the race detector too, is in the program.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"gatehouse": main, onSmallDisk: mainOnSmallDisk})
+}
+
+// onSmallDisk is a name of this binary under which it mounts a file system of
+// some bytes on a folder, both told by its first arguments, and is gatehouse
+// then.
+const onSmallDisk = "gatehouse-on-small-disk"
+
+func mainOnSmallDisk() {
+	dir, size := os.Args[1], os.Args[2]
+	bytes, err := strconv.Atoi(size)
+	if err == nil {
+		err = mountSmall(dir, bytes)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mount a small disk:", err)
+		os.Exit(exitUsage)
+	}
+	os.Args = append([]string{"gatehouse"}, os.Args[3:]...)
+	main()
+}
+
+// self is the path of this binary. It is gatehouse when it is called so.
+func self(t testing.TB) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// gatehouse is a command line of the program, with none of our variables but
+// those that the test adds.
+func gatehouse(t testing.TB, args ...string) *exec.Cmd {
+	t.Helper()
+	c := exec.Command(self(t), args...)
+	c.Args[0] = "gatehouse"
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "GATEHOUSE_") {
+			c.Env = append(c.Env, v)
+		}
+	}
+	dieWithParent(c)
+	return c
+}
+
+// outcome is what a command came to that ended by itself.
+type outcome struct {
+	stdout, stderr string
+	code           int
+}
+
+// finish runs a command to its end.
+func finish(t testing.TB, c *exec.Cmd) outcome {
+	t.Helper()
+	var out, errOut strings.Builder
+	c.Stdout, c.Stderr = &out, &errOut
+	if err := c.Start(); err != nil {
+		t.Fatalf("start %v: %v", c.Args, err)
+	}
+	hangs := time.AfterFunc(patience, func() { _ = c.Process.Kill() })
+	_ = c.Wait() // its state says more
+	if !hangs.Stop() {
+		t.Fatalf("%v did not end; it said %q and %q", c.Args, out.String(), errOut.String())
+	}
+	return outcome{out.String(), errOut.String(), c.ProcessState.ExitCode()}
+}
