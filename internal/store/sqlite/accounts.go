@@ -14,7 +14,7 @@ import (
 
 // Open implements account.Store.
 func (s *Store) Open(ctx context.Context, o account.Opening) error {
-	return s.mutate(ctx, "open_account", func(t *tx) error {
+	return s.change(ctx, "open_account", func(t *tx) error {
 		n, err := t.change(`INSERT INTO customers (id, name, email, email_canonical, company, source, subscription_plan, subscription_state,
 			trial_fixes_limit, trial_fixes_used, credit_balance, credit_debt, created_at)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (email_canonical) DO NOTHING`,
@@ -117,17 +117,16 @@ func (s *Store) Resume(ctx context.Context, id string) (account.Customer, error)
 	return s.setSuspended(ctx, id, "UPDATE customers SET suspended_at = NULL WHERE id = ?1")
 }
 
-func (s *Store) setSuspended(ctx context.Context, id, update string, args ...any) (c account.Customer, err error) {
-	err = s.mutate(ctx, "suspend_customer", func(t *tx) error {
+func (s *Store) setSuspended(ctx context.Context, id, update string, args ...any) (account.Customer, error) {
+	return mutate(ctx, s, "suspend_customer", func(t *tx) (account.Customer, error) {
 		if err := t.exec(update, append([]any{id}, args...)...); err != nil {
-			return err
+			return account.Customer{}, err
 		}
-		c, err = scanCustomer(func(into ...any) error {
+		c, err := scanCustomer(func(into ...any) error {
 			return t.row("SELECT "+customerColumns+" FROM customers WHERE id = ?", []any{id}, into...)
 		})
-		return missing(err)
+		return c, missing(err)
 	})
-	return c, err
 }
 
 func missing(err error) error {

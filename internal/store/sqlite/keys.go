@@ -14,49 +14,62 @@ import (
 )
 
 // usedEvery is how exact last_used_at is: a write each minute and key.
-const usedEvery = ratelimit.Instant(time.Minute / time.Microsecond)
+const usedEvery = int64(time.Minute / time.Microsecond)
 
-// usable is the condition for a key that works; its argument is the clock.
-const usable = "k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > ?)"
+const (
+	// ends is when a key ends, by its own expiry or by its grace after it was
+	// replaced; the largest integer when neither is set.
+	ends = "min(coalesce(k.expires_at, 0x7fffffffffffffff), coalesce(k.retires_at, 0x7fffffffffffffff))"
+	// usable is the condition for a key that works; its argument is the clock.
+	usable = "k.revoked_at IS NULL AND ? < " + ends
+)
 
 const findKey = `SELECT k.hash, k.customer_id, k.id, coalesce(k.last_used_at, 0), c.suspended_at IS NOT NULL
 	FROM api_keys k JOIN customers c ON c.id = k.customer_id WHERE k.public_id = ? AND ` + usable
 
-// Enter implements apikey.Checker. Only a check that takes no place is a
-// read; otherwise check and place are one transaction of the writer.
+// entered is what became of a request with a key.
+type entered struct {
+	who      apikey.Principal
+	decision ratelimit.Decision
+}
+
+// Enter implements apikey.Checker. A mere look is a read; otherwise check,
+// place and the time of use are one transaction of the writer.
 func (s *Store) Enter(ctx context.Context, key apikey.Presented, policy ratelimit.Name, limit ratelimit.Limit) (who apikey.Principal, d ratelimit.Decision, err error) {
-	if limit.Count == 0 {
+	if policy == "" {
 		err = s.query("check_key", func() error {
 			who, _, err = checkKey(key, func(into ...any) error {
-				return s.read.QueryRowContext(ctx, findKey, key.PublicID, int64(s.now())).Scan(into...)
+				return s.read.QueryRowContext(ctx, findKey, key.PublicID, s.keyClock()).Scan(into...)
 			})
 			return err
 		})
 		return who, d, err
 	}
-	err = s.mutate(context.WithoutCancel(ctx), "enter", func(t *tx) error {
-		now := s.now()
-		var lastUsed ratelimit.Instant
-		who, lastUsed, err = checkKey(key, func(into ...any) error {
-			return t.row(findKey, []any{key.PublicID, int64(now)}, into...)
+	e, err := mutate(context.WithoutCancel(ctx), s, "enter", func(t *tx) (entered, error) {
+		now := s.keyClock()
+		who, lastUsed, err := checkKey(key, func(into ...any) error {
+			return t.row(findKey, []any{key.PublicID, now}, into...)
 		})
 		if err != nil || who.KeyID == "" {
-			return err
+			return entered{}, err
 		}
-		if d, err = s.place(t, policy, limit, who.KeyID); err != nil || !d.Admitted {
-			return err
+		e := entered{who: who}
+		if limit.Count > 0 {
+			if e.decision, err = s.place(t, policy, limit, who.KeyID); err != nil || !e.decision.Admitted {
+				return e, err
+			}
 		}
-		if now-lastUsed < usedEvery {
-			return nil
+		if now-lastUsed >= usedEvery {
+			err = t.exec("UPDATE api_keys SET last_used_at = ? WHERE customer_id = ? AND id = ?", now, who.CustomerID, who.KeyID)
 		}
-		return t.exec("UPDATE api_keys SET last_used_at = ? WHERE customer_id = ? AND id = ?", int64(now), who.CustomerID, who.KeyID)
+		return e, err
 	})
-	return who, d, err
+	return e.who, e.decision, err
 }
 
 // checkKey reads the usable key and compares it; a zero Principal means that
 // there is none, or another secret.
-func checkKey(key apikey.Presented, scan func(...any) error) (apikey.Principal, ratelimit.Instant, error) {
+func checkKey(key apikey.Presented, scan func(...any) error) (apikey.Principal, int64, error) {
 	var hash []byte
 	var lastUsed int64
 	var who apikey.Principal
@@ -67,7 +80,7 @@ func checkKey(key apikey.Presented, scan func(...any) error) (apikey.Principal, 
 	if err != nil || subtle.ConstantTimeCompare(hash, key.Hash[:]) != 1 {
 		return apikey.Principal{}, 0, err
 	}
-	return who, ratelimit.Instant(lastUsed), nil
+	return who, lastUsed, nil
 }
 
 // stillIn refuses a change by a key that was let in and has since ended. An
@@ -78,7 +91,7 @@ func (s *Store) stillIn(t *tx, by apikey.Principal) error {
 	}
 	var suspended bool
 	err := t.row("SELECT c.suspended_at IS NOT NULL FROM api_keys k JOIN customers c ON c.id = k.customer_id WHERE k.customer_id = ? AND k.id = ? AND "+usable,
-		[]any{by.CustomerID, by.KeyID, int64(s.now())}, &suspended)
+		[]any{by.CustomerID, by.KeyID, s.keyClock()}, &suspended)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return apikey.Unknown()
@@ -88,12 +101,12 @@ func (s *Store) stillIn(t *tx, by apikey.Principal) error {
 	return err
 }
 
-const keyColumns = "k.id, k.name, k.prefix, k.created_at, k.last_used_at, k.expires_at"
+const keyColumns = "k.id, k.name, k.prefix, k.created_at, k.last_used_at, nullif(" + ends + ", 0x7fffffffffffffff)"
 
-func scanKey(scan func(...any) error, more ...any) (r apikey.Record, err error) {
+func scanKey(scan func(...any) error) (r apikey.Record, err error) {
 	var created int64
 	var used, expires sql.NullInt64
-	err = scan(append([]any{&r.ID, &r.Name, &r.Prefix, &created, &used, &expires}, more...)...)
+	err = scan(&r.ID, &r.Name, &r.Prefix, &created, &used, &expires)
 	r.CreatedAt, r.LastUsedAt, r.ExpiresAt = instant(created), optional(used), optional(expires)
 	return r, err
 }
@@ -101,7 +114,7 @@ func scanKey(scan func(...any) error, more ...any) (r apikey.Record, err error) 
 // Keys implements apikey.Store.
 func (s *Store) Keys(ctx context.Context, customerID string) (found []apikey.Record, err error) {
 	err = s.query("list_keys", func() error {
-		rows, err := s.read.QueryContext(ctx, "SELECT "+keyColumns+" FROM api_keys k WHERE customer_id = ? AND revoked_at IS NULL ORDER BY id", customerID)
+		rows, err := s.read.QueryContext(ctx, "SELECT "+keyColumns+" FROM api_keys k WHERE k.customer_id = ? AND k.revoked_at IS NULL ORDER BY k.id", customerID)
 		if err != nil {
 			return err
 		}
@@ -120,79 +133,83 @@ func (s *Store) Keys(ctx context.Context, customerID string) (found []apikey.Rec
 
 // AddKey implements apikey.Store.
 func (s *Store) AddKey(ctx context.Context, by apikey.Principal, key apikey.Issue) error {
-	return s.mutate(ctx, "add_key", func(t *tx) error {
+	return s.change(ctx, "add_key", func(t *tx) error {
 		if err := s.stillIn(t, by); err != nil {
 			return err
 		}
-		if !key.ExpiresAt.IsZero() && key.ExpiresAt.UnixMicro() <= int64(s.now()) {
+		if !key.ExpiresAt.IsZero() && key.ExpiresAt.UnixMicro() <= s.keyClock() {
 			return fault.Field("expires_at", fault.NotAllowed, "expires_at must be in the future")
 		}
-		if err := roomForKey(t, by.CustomerID); err != nil {
+		if err := s.roomForKey(t, by.CustomerID, apikey.MaxKeys); err != nil {
 			return err
 		}
 		return insertKey(t, by.CustomerID, key)
 	})
 }
 
-// roomForKey also says when there is no such customer.
-func roomForKey(t *tx, customerID string) error {
-	var keys, customers int
-	err := t.row("SELECT (SELECT count(*) FROM api_keys WHERE customer_id = ?1 AND revoked_at IS NULL), (SELECT count(*) FROM customers WHERE id = ?1)",
-		[]any{customerID}, &keys, &customers)
+// roomForKey refuses a key beyond the customer's most unrevoked ones, or
+// beyond those of a day. It also says when there is no such customer.
+func (s *Store) roomForKey(t *tx, customerID string, most int) error {
+	// Ids begin with the time they were made at, so those of the last day
+	// are the end of the customer's part of the primary key.
+	dayAgo := s.clock().Add(-24 * time.Hour).UnixMilli()
+	var keys, made, customers int
+	err := t.row(`SELECT (SELECT count(*) FROM api_keys WHERE customer_id = ?1 AND revoked_at IS NULL),
+		(SELECT count(*) FROM api_keys WHERE customer_id = ?1 AND id > ?2), (SELECT count(*) FROM customers WHERE id = ?1)`,
+		[]any{customerID, fmt.Sprintf("%08x-%04x", dayAgo>>16, dayAgo&0xffff)}, &keys, &made, &customers)
 	switch {
 	case err != nil:
 		return err
 	case customers == 0:
 		return missing(sql.ErrNoRows)
-	case keys >= apikey.MaxKeys:
+	case keys >= most:
 		return fault.Refused(fmt.Sprintf("There are %d keys already: delete one first.", keys))
+	case made >= apikey.MaxKeysADay:
+		return fault.Refused(fmt.Sprintf("%d keys were made within a day: try again tomorrow.", made))
 	}
 	return nil
 }
 
 // ReplaceKey implements apikey.Store.
-func (s *Store) ReplaceKey(ctx context.Context, by apikey.Principal, oldID string, grace time.Duration, key apikey.Issue) (record apikey.Record, err error) {
-	err = s.mutate(ctx, "replace_key", func(t *tx) error {
+func (s *Store) ReplaceKey(ctx context.Context, by apikey.Principal, oldID string, grace time.Duration, key apikey.Issue) (apikey.Record, error) {
+	return mutate(ctx, s, "replace_key", func(t *tx) (apikey.Record, error) {
 		if err := s.stillIn(t, by); err != nil {
-			return err
+			return apikey.Record{}, err
 		}
-		now := int64(s.now())
+		now := s.keyClock()
 		var works bool
-		old, err := scanKey(func(into ...any) error {
-			return t.row("SELECT "+keyColumns+", "+usable+" FROM api_keys k WHERE customer_id = ? AND id = ?", []any{now, by.CustomerID, oldID}, into...)
-		}, &works)
+		var expires sql.NullInt64
+		replacement := key
+		err := t.row("SELECT k.name, k.expires_at, "+usable+" FROM api_keys k WHERE k.customer_id = ? AND k.id = ?",
+			[]any{now, by.CustomerID, oldID}, &replacement.Name, &expires, &works)
 		if err != nil {
-			return missingKey(err)
+			return apikey.Record{}, missingKey(err)
 		}
 		if !works {
-			return fault.Refused("The key was revoked or has expired: create a new one.")
+			return apikey.Record{}, fault.Refused("The key was revoked or has expired: create a new one.")
 		}
+		replacement.ExpiresAt = optional(expires)
+		retire, most := "UPDATE api_keys SET revoked_at = ?1 WHERE customer_id = ?2 AND id = ?3", apikey.MaxKeys+1
 		if grace > 0 { // two keys for a while
-			if err := roomForKey(t, by.CustomerID); err != nil {
-				return err
-			}
-			end := now + grace.Microseconds()
-			err = t.exec("UPDATE api_keys SET expires_at = min(coalesce(expires_at, ?1), ?1) WHERE customer_id = ?2 AND id = ?3", end, by.CustomerID, oldID)
-		} else {
-			err = t.exec("UPDATE api_keys SET revoked_at = ? WHERE customer_id = ? AND id = ?", now, by.CustomerID, oldID)
+			retire, most = "UPDATE api_keys SET retires_at = min(coalesce(retires_at, ?1), ?1) WHERE customer_id = ?2 AND id = ?3", apikey.MaxKeys
 		}
-		if err != nil {
-			return err
+		if err := s.roomForKey(t, by.CustomerID, most); err != nil {
+			return apikey.Record{}, err
 		}
-		key.Name, key.ExpiresAt = old.Name, old.ExpiresAt
-		record = key.Record
-		return insertKey(t, by.CustomerID, key)
+		if err := t.exec(retire, now+grace.Microseconds(), by.CustomerID, oldID); err != nil {
+			return apikey.Record{}, err
+		}
+		return replacement.Record, insertKey(t, by.CustomerID, replacement)
 	})
-	return record, err
 }
 
 // RevokeKey implements apikey.Store.
 func (s *Store) RevokeKey(ctx context.Context, by apikey.Principal, id string) error {
-	return s.mutate(ctx, "revoke_key", func(t *tx) error {
+	return s.change(ctx, "revoke_key", func(t *tx) error {
 		if err := s.stillIn(t, by); err != nil {
 			return err
 		}
-		now := int64(s.now())
+		now := s.keyClock()
 		var revoked bool
 		err := t.row("SELECT revoked_at IS NOT NULL FROM api_keys WHERE customer_id = ? AND id = ?", []any{by.CustomerID, id}, &revoked)
 		if err != nil || revoked {

@@ -12,12 +12,10 @@ import (
 
 // Take implements ratelimit.Store. A caller that leaves does not take its
 // request back: what it sent is counted.
-func (s *Store) Take(ctx context.Context, policy ratelimit.Name, limit ratelimit.Limit, key string) (d ratelimit.Decision, err error) {
-	err = s.mutate(context.WithoutCancel(ctx), "take", func(t *tx) error {
-		d, err = s.place(t, policy, limit, key)
-		return err
+func (s *Store) Take(ctx context.Context, policy ratelimit.Name, limit ratelimit.Limit, key string) (ratelimit.Decision, error) {
+	return mutate(context.WithoutCancel(ctx), s, "take", func(t *tx) (ratelimit.Decision, error) {
+		return s.place(t, policy, limit, key)
 	})
-	return d, err
 }
 
 // place decides one request inside the writer's transaction.
@@ -123,23 +121,21 @@ func (s *Store) windowsAfter(ctx context.Context, policy, key string) (page []wi
 
 // removeDead looks again inside the transaction: a key may have been used
 // since the page was read.
-func (s *Store) removeDead(ctx context.Context, dead []windowRow, windows map[ratelimit.Name]time.Duration) (n int, err error) {
-	err = s.mutate(ctx, "sweep", func(t *tx) error {
-		n = 0
+func (s *Store) removeDead(ctx context.Context, dead []windowRow, windows map[ratelimit.Name]time.Duration) (int, error) {
+	return mutate(ctx, s, "sweep", func(t *tx) (n int, err error) {
 		for _, w := range dead {
-			err := t.row("SELECT stamps FROM rate_windows WHERE policy = ? AND key = ?", []any{w.policy, w.key}, &w.stamps)
+			err = t.row("SELECT stamps FROM rate_windows WHERE policy = ? AND key = ?", []any{w.policy, w.key}, &w.stamps)
 			if errors.Is(err, sql.ErrNoRows) || err == nil && !s.isDead(w, windows) {
 				continue
 			}
 			if err != nil {
-				return err
+				return 0, err
 			}
 			if err := t.exec("DELETE FROM rate_windows WHERE policy = ? AND key = ?", w.policy, w.key); err != nil {
-				return err
+				return 0, err
 			}
 			n++
 		}
-		return nil
+		return n, nil
 	})
-	return n, err
 }

@@ -10,6 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// lockFolder makes others who would set a database up in this folder wait
+// until unlock: two at once would both find an empty file.
+func lockFolder(database string) (unlock func(), err error) {
+	folder := filepath.Dir(database)
+	f, err := os.Open(folder)
+	if err != nil {
+		return nil, fmt.Errorf("database %s: %w", database, err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", folder, err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
+}
+
 // lockFile makes this process the one node of a database. The lock is a file
 // beside it, held by flock, so that it ends with the process however that
 // ends; the database itself must not be opened and closed by other means than

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -78,9 +79,18 @@ func Status(ctx context.Context, path string) (_ []Migration, err error) {
 }
 
 // Down undoes the newest migration, and loses what it held.
-func Down(ctx context.Context, path string) (Migration, error) {
+// No node may serve the file meanwhile.
+func Down(ctx context.Context, path string) (_ Migration, err error) {
 	var undone Migration
-	err := withProvider(ctx, path, func(p *goose.Provider) error {
+	if err := prepareFile(path, false); err != nil {
+		return undone, err
+	}
+	lock, err := lockFile(path)
+	if err != nil {
+		return undone, err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	err = withProvider(ctx, path, func(p *goose.Provider) error {
 		r, err := p.Down(ctx)
 		if r != nil {
 			undone = Migration{Version: r.Source.Version, Name: r.Source.Path}
@@ -94,14 +104,14 @@ func withProvider(ctx context.Context, path string, run func(*goose.Provider) er
 	if err := prepareFile(path, false); err != nil {
 		return err
 	}
+	if err := checkOwner(ctx, path, false); err != nil {
+		return err
+	}
 	db, err := openPool(path, 1, "foreign_keys(on)")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = db.Close() }() // nothing is buffered
-	if err := checkOwner(ctx, db, path); err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, db.Close()) }()
 	p, err := newProvider(db)
 	if err != nil {
 		return err

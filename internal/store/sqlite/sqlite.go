@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"gatehouse/internal/fault"
 	"gatehouse/internal/ratelimit"
 )
@@ -39,6 +41,7 @@ type Store struct {
 	write   *writer
 	lock    *os.File // nil unless serving
 	clock   func() time.Time
+	wall    func() time.Time // see keyClock
 	observe func(string, time.Duration, error)
 }
 
@@ -51,14 +54,15 @@ const (
 	readers = 4
 	// busyTimeout is how long the node waits for an operator's command, and
 	// a command for the node: groups take milliseconds.
-	busyTimeout = 5 * time.Second
+	// It must be well below opTimeout, which counts this wait.
+	busyTimeout = 2 * time.Second
 )
 
 // Open opens the database at o.Path. The caller closes it.
 func Open(ctx context.Context, o Options) (_ *Store, err error) {
-	s := &Store{clock: o.Clock, observe: o.Observe}
-	if s.clock == nil {
-		s.clock = processClock()
+	s := &Store{clock: o.Clock, wall: o.Clock, observe: o.Observe}
+	if o.Clock == nil {
+		s.clock, s.wall = processClock(), time.Now
 	}
 	if s.observe == nil {
 		s.observe = func(string, time.Duration, error) {}
@@ -67,7 +71,18 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	path := o.Path
-	if err := prepareFile(path, o.Serve || o.Migrate); err != nil {
+	mayMake := o.Serve || o.Migrate
+	if mayMake { // one process at a time sets a database up
+		unlock, err := lockFolder(path)
+		if err != nil {
+			return nil, err
+		}
+		defer unlock()
+	}
+	if err := prepareFile(path, mayMake); err != nil {
+		return nil, err
+	}
+	if err := checkOwner(ctx, path, mayMake); err != nil { // before anything is written
 		return nil, err
 	}
 	if o.Serve {
@@ -91,8 +106,10 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 			err = errors.Join(err, writeDB.Close())
 		}
 	}()
-	if err := checkOwner(ctx, writeDB, path); err != nil {
-		return nil, err
+	if mayMake {
+		if _, err := writeDB.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
+			return nil, fmt.Errorf("mark %s: %w", path, err)
+		}
 	}
 	if err := migrate(ctx, writeDB, path, o.Migrate); err != nil {
 		return nil, err
@@ -117,7 +134,7 @@ func (s *Store) Close() error {
 // shows, written. After a write that failed it tries one.
 func (s *Store) Ping(ctx context.Context) error {
 	var one int
-	if err := s.read.QueryRowContext(ctx, "SELECT 1 FROM goose_db_version LIMIT 1").Scan(&one); err != nil {
+	if err := s.read.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM customers LIMIT 1)").Scan(&one); err != nil {
 		return fmt.Errorf("read the database: %w", err)
 	}
 	if !s.write.failing.Load() {
@@ -138,6 +155,12 @@ func (s *Store) Ping(ctx context.Context) error {
 // now is the store's clock as a rate window counts it.
 func (s *Store) now() ratelimit.Instant { return ratelimit.Instant(s.clock().UnixMicro()) }
 
+// keyClock decides whether a key has ended, in microseconds: the store's
+// clock, or the wall clock where that is ahead of it (after a step forward,
+// or a pause of the machine). Windows must not free early; keys must not
+// live on.
+func (s *Store) keyClock() int64 { return max(int64(s.now()), s.wall().UnixMicro()) }
+
 // timed runs one call of the store and tells the observer.
 func (s *Store) timed(call string, run func() error) error {
 	start := time.Now()
@@ -146,9 +169,27 @@ func (s *Store) timed(call string, run func() error) error {
 	return err
 }
 
-// mutate is one writing call.
-func (s *Store) mutate(ctx context.Context, call string, run func(*tx) error) error {
+// change is one writing call.
+func (s *Store) change(ctx context.Context, call string, run func(*tx) error) error {
 	return s.timed(call, func() error { return s.write.do(ctx, run) })
+}
+
+// mutate is one writing call with a result. A caller that gave up gets the
+// zero result, and looks at nothing that the writer may still write to.
+func mutate[T any](ctx context.Context, s *Store, call string, run func(*tx) (T, error)) (T, error) {
+	var committed T
+	err := s.change(ctx, call, func(t *tx) error {
+		result, err := run(t)
+		if err == nil {
+			committed = result
+		}
+		return err
+	})
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return committed, nil
 }
 
 // query is one reading call; what keeps the file from being read makes it
@@ -156,7 +197,7 @@ func (s *Store) mutate(ctx context.Context, call string, run func(*tx) error) er
 func (s *Store) query(call string, run func() error) error {
 	return s.timed(call, func() error {
 		err := run()
-		if err != nil && (environmental(err) || errors.Is(err, context.DeadlineExceeded)) {
+		if err != nil && (environmental(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
 			return fault.Away(err)
 		}
 		return err
@@ -181,10 +222,13 @@ func prepareFile(path string, create bool) error {
 	if errors.Is(err, os.ErrNotExist) && !create {
 		return fmt.Errorf("there is no database at %s: `gatehouse serve` makes one, or name another with --database", path)
 	}
+	if err == nil { // SQLite makes files beside it
+		err = errors.Join(f.Close(), unix.Access(filepath.Dir(path), unix.W_OK))
+	}
 	if err != nil {
 		return fmt.Errorf("database %s can't be written: %w", path, err)
 	}
-	return f.Close()
+	return nil
 }
 
 func openPool(path string, conns int, pragmas ...string) (*sql.DB, error) {
@@ -192,7 +236,7 @@ func openPool(path string, conns int, pragmas ...string) (*sql.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	q := url.Values{"_txlock": {"immediate"}, "_time_format": {"sqlite"}}
+	q := url.Values{"mode": {"rw"}, "_txlock": {"immediate"}, "_time_format": {"sqlite"}}
 	q.Add("_pragma", fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()))
 	for _, p := range pragmas {
 		q.Add("_pragma", p)
@@ -206,24 +250,25 @@ func openPool(path string, conns int, pragmas ...string) (*sql.DB, error) {
 	return db, nil
 }
 
-// checkOwner refuses a database that holds another program's tables, and
-// marks an empty one as ours.
-func checkOwner(ctx context.Context, db *sql.DB, path string) error {
+// checkOwner refuses a database that is not ours; an empty one will do where
+// it may be made ours. It only reads.
+func checkOwner(ctx context.Context, path string, mayBeEmpty bool) error {
+	db, err := openPool(path, 1)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
 	var id, tables int
-	if err := db.QueryRowContext(ctx, "PRAGMA application_id").Scan(&id); err != nil {
-		return fmt.Errorf("%s is not a database that can be used: %w", path, err)
-	}
-	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
-		return fmt.Errorf("%s is not a database that can be used: %w", path, err)
-	}
+	err = db.QueryRowContext(ctx, "SELECT application_id, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id").Scan(&id, &tables)
 	switch {
+	case err != nil:
+		return fmt.Errorf("%s is not a database that can be used: %w", path, err)
 	case id == applicationID:
 		return nil
 	case id != 0 || tables > 0:
 		return fmt.Errorf("%s is another program's database: name a file of Gatehouse's own with --database", path)
-	}
-	if _, err := db.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
-		return fmt.Errorf("mark %s: %w", path, err)
+	case !mayBeEmpty:
+		return fmt.Errorf("%s is empty: `gatehouse serve` or `gatehouse migrate up` makes a database of it", path)
 	}
 	return nil
 }

@@ -47,11 +47,11 @@ func (t *tx) exec(query string, args ...any) error {
 
 // change runs a statement and returns how many rows it changed.
 func (t *tx) change(query string, args ...any) (int64, error) {
-	s, err := t.stmt(query)
+	s, err := t.stmt(query) //nolint:sqlclosecheck // close does, with the connection
 	if err != nil {
 		return 0, err
 	}
-	r, err := s.ExecContext(context.Background(), args...) //nolint:sqlclosecheck // close does, with the connection
+	r, err := s.ExecContext(context.Background(), args...)
 	if err != nil {
 		return 0, err
 	}
@@ -62,11 +62,11 @@ func (t *tx) change(query string, args ...any) (int64, error) {
 
 // row reads one row, or returns sql.ErrNoRows.
 func (t *tx) row(query string, args []any, into ...any) error {
-	s, err := t.stmt(query)
+	s, err := t.stmt(query) //nolint:sqlclosecheck // close does, with the connection
 	if err != nil {
 		return err
 	}
-	return s.QueryRowContext(context.Background(), args...).Scan(into...) //nolint:sqlclosecheck // close does, with the connection
+	return s.QueryRowContext(context.Background(), args...).Scan(into...)
 }
 
 func (t *tx) rollback() {

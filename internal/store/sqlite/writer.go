@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -40,7 +39,14 @@ type op struct {
 	// taken is claimed once: by the writer to run the op, or by a caller
 	// that gave up, so that what was refused as late is not done later.
 	taken atomic.Bool
+	mine  bool  // the writer's: it has claimed the op
 	err   error // the writer's: the op's own refusal
+}
+
+// claim makes the op the writer's, unless its caller has given up.
+func (o *op) claim() bool {
+	o.mine = o.mine || o.taken.CompareAndSwap(false, true)
+	return o.mine
 }
 
 // writer runs all writes, in groups.
@@ -50,11 +56,12 @@ type writer struct {
 	stop    chan struct{}
 	stopped chan struct{}
 	log     *slog.Logger
-	// failing says that writing failed lately. It ends when a write of the
-	// size of a real one succeeds, or any after a while without a failure: on
-	// a disk that is all but full small writes still pass.
+	// failing says that writing failed lately. It ends when Ping's write, as
+	// large as a real one, succeeds, or any does after a while without a
+	// failure: on a disk that is all but full small writes still pass. So on
+	// a node without requests it is health that finds out.
 	failing  atomic.Bool
-	failedAt time.Time // when it last did; the writer's own
+	failedAt atomic.Int64 // when it last did, in ns of the wall clock
 
 	conn *tx // nil until opened, and after a failure
 }
@@ -82,6 +89,7 @@ func (w *writer) do(ctx context.Context, run func(*tx) error) error {
 	select {
 	case w.queue <- o:
 	default:
+		w.fails(errQueueFull)
 		return fault.Away(errQueueFull)
 	}
 	timer := time.NewTimer(opTimeout)
@@ -91,6 +99,7 @@ func (w *writer) do(ctx context.Context, run func(*tx) error) error {
 		return err
 	case <-timer.C:
 		o.taken.Store(true)
+		w.fails(errSlow) // or a disk that hangs would be seen by nobody
 		return fault.Away(errSlow)
 	case <-ctx.Done():
 		o.taken.Store(true)
@@ -130,7 +139,7 @@ func (w *writer) loop() {
 		}
 		w.let()
 		w.commit(w.gather(group))
-		clear(group)
+		clear(group[:cap(group)])
 	}
 }
 
@@ -165,33 +174,21 @@ func (w *writer) gather(group []*op) []*op {
 // breaks the group, all are tried again singly, so that it fails alone; if
 // the disk does, nothing is tried again.
 func (w *writer) commit(group []*op) {
-	claimed := group[:0]
-	for _, o := range group {
-		if o.taken.CompareAndSwap(false, true) {
-			claimed = append(claimed, o)
-		}
-	}
-	if len(claimed) == 0 {
-		return
-	}
-	err := w.try(claimed)
-	if err != nil && len(claimed) > 1 && !environmental(err) {
-		for i := range claimed {
-			w.finish(claimed[i:i+1], w.try(claimed[i:i+1]))
+	err := w.try(group)
+	if err != nil && len(group) > 1 && !environmental(err) {
+		for i := range group {
+			w.finish(group[i:i+1], w.try(group[i:i+1]))
 		}
 		return
 	}
-	w.finish(claimed, err)
+	w.finish(group, err)
 }
 
 func (w *writer) finish(group []*op, err error) {
 	switch {
 	case err != nil && environmental(err):
-		w.failedAt = time.Now()
-		if !w.failing.Swap(true) {
-			w.log.Error("the database can't be written", "err", err)
-		}
-	case err == nil && w.conn.changed > 0 && time.Since(w.failedAt) > calm:
+		w.fails(err)
+	case err == nil && w.conn.changed > 0 && time.Now().UnixNano()-w.failedAt.Load() > int64(calm):
 		w.works()
 	}
 	for _, o := range group {
@@ -203,6 +200,14 @@ func (w *writer) finish(group []*op, err error) {
 		default:
 			o.done <- err
 		}
+	}
+}
+
+// fails says that writing fails, if that is news.
+func (w *writer) fails(err error) {
+	w.failedAt.Store(time.Now().UnixNano())
+	if !w.failing.Swap(true) {
+		w.log.Error("the database can't be written", "err", err)
 	}
 }
 
@@ -233,6 +238,9 @@ func (w *writer) try(group []*op) (err error) {
 		return fmt.Errorf("begin: %w", err)
 	}
 	for _, o := range group {
+		if !o.claim() {
+			continue
+		}
 		o.err = runOp(o, w.conn)
 		if _, refused := errors.AsType[*fault.Error](o.err); o.err != nil && !refused {
 			return o.err
@@ -247,7 +255,7 @@ func (w *writer) try(group []*op) (err error) {
 func runOp(o *op, t *tx) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic in a write: %v\n%s", p, debug.Stack())
+			err = fault.Panicked(p)
 		}
 	}()
 	return o.run(t)

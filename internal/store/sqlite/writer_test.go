@@ -4,12 +4,16 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"gatehouse/internal/fault"
+	"gatehouse/internal/ratelimit"
 )
 
 func open(t *testing.T, o Options) *Store {
@@ -113,7 +117,7 @@ func TestPanicInAWriteFailsItAlone(t *testing.T) {
 		})
 	}()
 	release()
-	if err := <-errs; err == nil || !strings.Contains(err.Error(), "oh") {
+	if err := <-errs; err == nil || !strings.Contains(err.Error(), "panic: string at writer_test.go") {
 		t.Errorf("the panic came back as %v", err)
 	}
 	if err := <-good; err != nil {
@@ -144,6 +148,35 @@ func TestAcknowledgedWritesAreSynced(t *testing.T) {
 		t.Error(err)
 	}
 	closed(t, s)
+}
+
+// A disk that hangs is an operator's transaction that does not end.
+func TestCallerThatGaveUpSeesNothingOfALateWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &writer{log: slog.New(slog.DiscardHandler), queue: make(chan *op, maxQueue), stop: make(chan struct{}), stopped: make(chan struct{})}
+		s := &Store{write: w, clock: time.Now, wall: time.Now, observe: func(string, time.Duration, error) {}}
+		go func() { // a writer that takes longer than callers wait
+			o := <-w.queue
+			o.claim()
+			<-time.After(2 * opTimeout)
+			o.done <- o.run(nil)
+			close(w.stopped)
+		}()
+		d, err := mutate(t.Context(), s, "take", func(*tx) (ratelimit.Decision, error) {
+			return ratelimit.Decision{Admitted: true}, nil
+		})
+		wantAway(t, err)
+		if d.Admitted {
+			t.Error("a caller that was told that the store is away was let in")
+		}
+		if !w.failing.Load() {
+			t.Error("a disk that hangs is not noticed")
+		}
+		<-w.stopped
+		if d.Admitted {
+			t.Error("the late write reached its caller")
+		}
+	})
 }
 
 func TestLedgerEntriesCannotBeChanged(t *testing.T) {

@@ -175,6 +175,45 @@ var keyTests = map[string]func(*testing.T, Backend){
 			t.Error("let in after the grace")
 		}
 	},
+	"RotatingAgainWithinTheGraceLosesNothing": func(t *testing.T, b Backend) {
+		// The answer to the first rotation was lost; the customer tries again.
+		_, old, by := signUp(t, b, "ada@example.dev")
+		for range 2 {
+			record, key, err := replace(t, b, by, by.KeyID, 10*time.Minute)
+			if err != nil || !record.ExpiresAt.IsZero() {
+				t.Fatalf("the new key is %+v, %v, want one that never ends", record, err)
+			}
+			b.Clock.Move(time.Minute)
+			if !enters(t, b, key) || !enters(t, b, old) {
+				t.Error("a key is out within the grace")
+			}
+		}
+		b.Clock.Move(8 * time.Minute) // the first grace counts
+		if enters(t, b, old) {
+			t.Error("the second rotation prolonged the grace")
+		}
+	},
+	"KeysOfADayAreBounded": func(t *testing.T, b Backend) {
+		_, _, by := signUp(t, b, "ada@example.dev")
+		b.Clock.Move(time.Since(b.Clock.Now())) // ids have the time of day in them
+		made := 1
+		for {
+			record, _, err := replace(t, b, by, by.KeyID, 0)
+			if err != nil {
+				wantFault(t, err, fault.Conflict, "")
+				break
+			}
+			by.KeyID = record.ID
+			made++
+		}
+		if made != apikey.MaxKeysADay {
+			t.Errorf("%d keys were made, want %d", made, apikey.MaxKeysADay)
+		}
+		b.Clock.Move(25 * time.Hour)
+		if _, _, err := replace(t, b, by, by.KeyID, 0); err != nil {
+			t.Errorf("a day later: %v", err)
+		}
+	},
 	"GraceDoesNotProlongAKey": func(t *testing.T, b Backend) {
 		_, _, by := signUp(t, b, "ada@example.dev")
 		record, old := add(t, b, by, b.Clock.Now().Add(time.Minute))

@@ -220,9 +220,9 @@ var enterTests = map[string]func(*testing.T, Backend){
 			}
 		}
 	},
-	"WithoutALimitItOnlyLooks": func(t *testing.T, b Backend) {
+	"WithoutAPolicyItOnlyLooks": func(t *testing.T, b Backend) {
 		o, key, by := signUp(t, b, "ada@example.dev")
-		who, d, err := b.Enter(t.Context(), key, ratelimit.API, ratelimit.Limit{})
+		who, d, err := b.Enter(t.Context(), key, "", ratelimit.Limit{})
 		if err != nil || who != by || d.Admitted {
 			t.Errorf("looked: %v, %+v, %v", who, d, err)
 		}
@@ -230,11 +230,27 @@ var enterTests = map[string]func(*testing.T, Backend){
 			t.Errorf("looking used the key: %+v, %v", keys, err)
 		}
 	},
+	"WithoutALimitItIsUsedAndTakesNoPlace": func(t *testing.T, b Backend) {
+		o, key, by := signUp(t, b, "ada@example.dev")
+		for range 3 {
+			who, d, err := b.Enter(t.Context(), key, ratelimit.API, ratelimit.Limit{})
+			if err != nil || who != by || d.Admitted {
+				t.Errorf("entered as %v, %+v, %v", who, d, err)
+			}
+		}
+		if keys, err := b.Keys(t.Context(), o.ID); err != nil || !keys[0].LastUsedAt.Equal(b.Clock.Now()) {
+			t.Errorf("the use was not noted: %+v, %v", keys, err)
+		}
+		who, d, err := b.Enter(t.Context(), key, ratelimit.API, apiLimit)
+		if err != nil || who != by || d.Remaining != apiLimit.Count-1 {
+			t.Errorf("entered as %v, %+v, %v", who, d, err)
+		}
+	},
 	"WrongSecretIsNobody": func(t *testing.T, b Backend) {
 		_, key, _ := signUp(t, b, "ada@example.dev")
 		key.Hash[31] ^= 1
-		for _, limit := range []ratelimit.Limit{apiLimit, {}} {
-			who, d, err := b.Enter(t.Context(), key, ratelimit.API, limit)
+		for policy, limit := range map[ratelimit.Name]ratelimit.Limit{ratelimit.API: apiLimit, "other": {}, "": {}} {
+			who, d, err := b.Enter(t.Context(), key, policy, limit)
 			if err != nil || who != (apikey.Principal{}) || d.Admitted {
 				t.Errorf("entered as %v, %+v, %v", who, d, err)
 			}
@@ -277,8 +293,8 @@ var enterTests = map[string]func(*testing.T, Backend){
 		if err := b.RevokeKey(t.Context(), apikey.Principal{CustomerID: o.ID}, o.Key.ID); err != nil {
 			t.Fatal(err)
 		}
-		for _, limit := range []ratelimit.Limit{apiLimit, {}} {
-			if who, _, err := b.Enter(t.Context(), key, ratelimit.API, limit); err != nil || who.KeyID != "" {
+		for policy, limit := range map[ratelimit.Name]ratelimit.Limit{ratelimit.API: apiLimit, "other": {}, "": {}} {
+			if who, _, err := b.Enter(t.Context(), key, policy, limit); err != nil || who.KeyID != "" {
 				t.Errorf("entered as %v, %v", who, err)
 			}
 		}

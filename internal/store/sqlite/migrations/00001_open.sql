@@ -31,9 +31,12 @@ CREATE TABLE api_keys (
     created_at   INTEGER NOT NULL,
     last_used_at INTEGER,
     expires_at   INTEGER,
+    retires_at   INTEGER,                    -- end of the grace, once replaced
     revoked_at   INTEGER,
     PRIMARY KEY (customer_id, id)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX api_keys_unrevoked ON api_keys (customer_id) WHERE revoked_at IS NULL;
 
 CREATE TABLE ledger_entries (
     customer_id   TEXT NOT NULL REFERENCES customers (id),
