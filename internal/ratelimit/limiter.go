@@ -72,7 +72,8 @@ func (l *Limiter) Recall(key string) (Decision, bool) {
 // Settle counts the store's answer for key and remembers a refusal. The
 // memory runs on this node's monotonic clock from asked, the time before the
 // store was asked: so it ends before the place frees, never after, and the
-// next request asks the store again.
+// next request asks the store again. What clients are told to wait runs from
+// the answer, so that it is never too short.
 func (l *Limiter) Settle(key string, asked time.Time, d Decision, err error) {
 	switch {
 	case err != nil:
@@ -81,6 +82,6 @@ func (l *Limiter) Settle(key string, asked time.Time, d Decision, err error) {
 		l.observe(Admitted)
 	default:
 		l.observe(Denied)
-		l.denials.remember(key, asked, d.Wait)
+		l.denials.remember(key, asked, time.Now(), d.Wait)
 	}
 }

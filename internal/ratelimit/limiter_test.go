@@ -71,6 +71,34 @@ func TestRefusalIsAnsweredFromMemoryUntilThePlaceFrees(t *testing.T) {
 	})
 }
 
+func TestWhoWaitsAsToldIsAdmittedHoweverSlowTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(&fakeStore{latency: 20 * time.Millisecond}, map[Outcome]int{})
+		take := func() Decision {
+			d, err := l.Take(t.Context(), "a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return d
+		}
+		for range 3 {
+			take()
+		}
+		for range 500 {
+			d := take() // from memory, until the place frees
+			for !d.Admitted {
+				<-time.After(d.Wait.Truncate(time.Second) + 7*time.Millisecond) // somewhat early, at times
+				if d = take(); !d.Admitted {
+					<-time.After(d.Wait)
+					if d = take(); !d.Admitted {
+						t.Fatalf("refused again after the wait it was told: %+v", d)
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestRememberedWaitShrinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(&fakeStore{}, map[Outcome]int{})
@@ -128,18 +156,18 @@ func TestMemoryIsBoundedAndKeepsTheLiving(t *testing.T) {
 		d := newDenials()
 		begin := time.Now()
 		for i := range 4 * shards * perShard {
-			d.remember(fmt.Sprintf("dead-%d", i), begin, time.Second)
+			d.remember(fmt.Sprintf("dead-%d", i), begin, begin, time.Second)
 		}
 		later := begin.Add(2 * time.Second)
 		for i := range shards * perShard / 2 {
-			d.remember(fmt.Sprintf("live-%d", i), later, time.Minute)
+			d.remember(fmt.Sprintf("live-%d", i), later, later, time.Minute)
 		}
 		total, living := 0, 0
 		for i := range d.shards {
-			if n := len(d.shards[i].until); n > perShard {
+			if n := len(d.shards[i].denied); n > perShard {
 				t.Errorf("shard %d holds %d keys, more than %d", i, n, perShard)
 			}
-			total += len(d.shards[i].until)
+			total += len(d.shards[i].denied)
 		}
 		for i := range shards * perShard / 2 {
 			if d.left(fmt.Sprintf("live-%d", i), later) > 0 {

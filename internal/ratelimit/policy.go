@@ -43,14 +43,10 @@ func (p Policy) Message() string {
 
 func per(window time.Duration) string {
 	switch window {
-	case time.Second:
-		return "per second"
 	case time.Minute:
 		return "per minute"
 	case time.Hour:
 		return "per hour"
-	case 24 * time.Hour:
-		return "per day"
 	}
 	if window%time.Second != 0 {
 		return "per " + strconv.FormatFloat(window.Seconds(), 'f', -1, 64) + " seconds"

@@ -10,8 +10,8 @@ func TestMessageStatesTheConfiguredLimit(t *testing.T) {
 		{"10/60s", "Rate limit exceeded. Maximum 10 onboarding requests per minute per IP address."},
 		{"7/30s", "Rate limit exceeded. Maximum 7 onboarding requests per 30 seconds per IP address."},
 		{"1/1h", "Rate limit exceeded. Maximum 1 onboarding requests per hour per IP address."},
-		{"1/1s", "Rate limit exceeded. Maximum 1 onboarding requests per second per IP address."},
-		{"1/24h", "Rate limit exceeded. Maximum 1 onboarding requests per day per IP address."},
+		{"1/1s", "Rate limit exceeded. Maximum 1 onboarding requests per 1 seconds per IP address."},
+		{"1/24h", "Rate limit exceeded. Maximum 1 onboarding requests per 86400 seconds per IP address."},
 		{"3/1500ms", "Rate limit exceeded. Maximum 3 onboarding requests per 1.5 seconds per IP address."},
 	}
 	for _, tt := range tests {
