@@ -81,13 +81,7 @@ func (s *Service) signUp(ctx context.Context, a Application) (Customer, apikey.S
 		ID: entry.String(), Number: 1, Amount: billing.TrialCredits, BalanceAfter: billing.TrialCredits,
 		Source: billing.TrialSignUp, Reference: billing.SignUpReference(o.ID), CreatedAt: at,
 	}
-	err = s.store.Open(ctx, o)
-	if f, ok := errors.AsType[*fault.Error](err); ok && f.Kind == fault.Unavailable && ctx.Err() == nil {
-		// It may have been committed all the same; then the customer would
-		// have a key that nobody knows. Once more is harmless and may tell.
-		err = s.store.Open(ctx, o)
-	}
-	if err != nil {
+	if err := s.store.Open(ctx, o); err != nil {
 		return Customer{}, apikey.Secret{}, fmt.Errorf("open account: %w", err)
 	}
 	return o.Customer, secret, nil

@@ -26,6 +26,8 @@ func Text(field string, given *string, required bool) (string, error) {
 		return "", fault.Field(field, fault.Required, field+" is required")
 	case len(s) > maxText && utf8.RuneCountInString(s) > maxText:
 		return "", fault.Field(field, fault.TooLong, fmt.Sprintf("%s must be at most %d characters", field, maxText))
+	case !utf8.ValidString(s):
+		return "", fault.Field(field, fault.MalformedValue, field+" must be valid UTF-8")
 	case strings.ContainsFunc(s, breaksLine):
 		return "", fault.Field(field, fault.MalformedValue, field+" must not contain control characters")
 	}

@@ -89,7 +89,7 @@ func textHolds(t interface{ Errorf(string, ...any) }, s string) {
 		want = fault.Required
 	case utf8.RuneCountInString(trimmed) > 255:
 		want = fault.TooLong
-	case strings.ContainsFunc(trimmed, separates):
+	case !utf8.ValidString(trimmed), strings.ContainsFunc(trimmed, separates):
 		want = fault.MalformedValue
 	}
 	if reason(err, "name") != want {

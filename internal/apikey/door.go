@@ -17,8 +17,9 @@ type Principal struct {
 
 // Checker finds keys and takes their places.
 type Checker interface {
-	// Enter checks a key and takes its place in the policy's window, in one
-	// transaction; with a zero limit it only checks. An unknown, revoked or expired
+	// Enter checks a key, takes its place in the policy's window and notes
+	// the time of its use, in one transaction; a zero limit takes no place,
+	// and without a policy it only looks. An unknown, revoked or expired
 	// key is the zero Principal and takes nothing. An error means that
 	// nothing is known: nobody may pass.
 	Enter(ctx context.Context, key Presented, policy ratelimit.Name, limit ratelimit.Limit) (Principal, ratelimit.Decision, error)
@@ -51,14 +52,14 @@ func (d *Door) Enter(ctx context.Context, presented string) (Principal, ratelimi
 	// ask about a key that he doesn't hold.
 	memory := string(key.Hash[:])
 	refusal, remembered := ratelimit.Decision{}, false
-	limit := d.limiter.Policy.Limit
+	policy, limit := d.limiter.Policy.Name, d.limiter.Policy.Limit
 	if d.limiter.Policy.Off {
 		limit = ratelimit.Limit{}
 	} else if refusal, remembered = d.limiter.Recall(memory); remembered {
-		limit = ratelimit.Limit{} // only look whether the key still stands
+		policy, limit = "", ratelimit.Limit{} // only look whether the key still stands
 	}
 	asked := time.Now()
-	who, decision, err := d.store.Enter(ctx, key, d.limiter.Policy.Name, limit)
+	who, decision, err := d.store.Enter(ctx, key, policy, limit)
 	switch {
 	case err == nil && who.KeyID == "":
 		return Principal{}, ratelimit.Decision{}, Unknown()

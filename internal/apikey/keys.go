@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"gatehouse/internal/fault"
 )
 
 // Record is what is kept and shown of a key.
@@ -15,7 +17,7 @@ type Record struct {
 	Prefix     string // see Prefix
 	CreatedAt  time.Time
 	LastUsedAt time.Time // zero: never; exact to a minute
-	ExpiresAt  time.Time // zero: never
+	ExpiresAt  time.Time // zero: never; the end of the grace, once replaced
 }
 
 // Issue is a key about to be stored.
@@ -40,9 +42,12 @@ func NewIssue(kind Kind, name string, at, expires time.Time) (Secret, Issue, err
 	}, nil
 }
 
-// MaxKeys bounds a customer's unrevoked keys, so that one can't fill the
-// database at the rate of the api policy.
-const MaxKeys = 100
+// Each key has a rate window of its own, and revoked keys stay on record. So
+// that a customer can neither multiply its rate nor fill the database:
+const (
+	MaxKeys     = 100 // unrevoked ones of a customer
+	MaxKeysADay = 200 // made for a customer within 24 hours, rotations too
+)
 
 // Store keeps customers' keys. Whether a key has expired is decided by the
 // store's clock. Calls made with a key name it in by: if it stopped being
@@ -52,13 +57,16 @@ const MaxKeys = 100
 type Store interface {
 	// Keys lists the customer's unrevoked keys, oldest first.
 	Keys(ctx context.Context, customerID string) ([]Record, error)
-	// AddKey stores a key. More than MaxKeys are fault.Conflict; an expiry
+	// AddKey stores a key. More than MaxKeys, or than MaxKeysADay within 24
+	// hours, are fault.Conflict; an expiry
 	// that is not in the future is fault.Invalid for expires_at.
 	AddKey(ctx context.Context, by Principal, key Issue) error
 	// ReplaceKey stores key under the name and the expiry of the key oldID,
 	// which stays usable for the grace and not beyond its own expiry, and
-	// returns the new record. An unknown or another customer's key is
-	// fault.NotFound, one that is not usable fault.Conflict.
+	// returns the new record. Replacing it once more within its grace does
+	// the same and shortens the grace at most. An unknown or another
+	// customer's key is fault.NotFound, one that is not usable
+	// fault.Conflict; the bounds are AddKey's.
 	ReplaceKey(ctx context.Context, by Principal, oldID string, grace time.Duration, key Issue) (Record, error)
 	// RevokeKey ends a key. Ending a revoked one again does nothing; an
 	// unknown or another customer's is fault.NotFound; the last usable one
@@ -85,6 +93,9 @@ func (s *Service) List(ctx context.Context, customerID string) ([]Record, error)
 
 // Create makes a key for the customer; a zero expires never does.
 func (s *Service) Create(ctx context.Context, by Principal, name string, expires time.Time) (Secret, Record, error) {
+	if expires.UTC().Year() > 9999 { // which RFC 3339 can't write
+		return Secret{}, Record{}, fault.Field("expires_at", fault.NotAllowed, "expires_at must be before the year 10000")
+	}
 	secret, issue, err := NewIssue(s.kind, name, s.now(), expires)
 	if err != nil {
 		return Secret{}, Record{}, err
