@@ -55,7 +55,7 @@ func start(ctx context.Context, name string, args ...string) (*process, error) {
 // serveGatehouse starts the server on a database of its own.
 func (o options) serveGatehouse(ctx context.Context, database string, args ...string) (*process, error) {
 	return start(ctx, o.binary, append([]string{
-		"serve", "--listen", "127.0.0.1:0", "--admin-listen", "off", "--drain-timeout", "1s",
+		"serve", "--listen", "127.0.0.1:0", "--admin-listen", "off", "--drain-timeout", "2s",
 		"--database", "sqlite:" + filepath.Join(o.dir, database), "--trusted-proxies", "127.0.0.0/8",
 	}, args...)...)
 }

@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/internal/app"
-	"gatehouse/internal/store/sqlite"
 )
 
 func adminCommand() *cobra.Command {
@@ -27,7 +26,7 @@ func adminCommandOn(c *cobra.Command, run func(ctx context.Context, c *cobra.Com
 		if err != nil {
 			return err
 		}
-		store, err := sqlite.Open(c.Context(), sqlite.Options{Path: config.Database})
+		store, err := app.OpenStore(c.Context(), config)
 		if err != nil {
 			return err
 		}
@@ -44,7 +43,7 @@ func adminCommandOn(c *cobra.Command, run func(ctx context.Context, c *cobra.Com
 // adminCall is what an admin command works with.
 type adminCall struct {
 	config app.Config
-	store  *sqlite.Store
+	store  app.Store
 	args   []string
 	json   bool
 }
@@ -62,4 +61,11 @@ func optional(t time.Time) *time.Time {
 		return nil
 	}
 	return &t
+}
+
+func optionalText(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }

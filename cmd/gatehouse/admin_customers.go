@@ -27,10 +27,10 @@ type customerJSON struct {
 	ID            string     `json:"id"`
 	Name          string     `json:"name"`
 	Email         string     `json:"email"`
-	Company       string     `json:"company,omitzero"`
+	Company       *string    `json:"company"`
 	Source        string     `json:"source"`
 	Plan          string     `json:"subscription_plan"`
-	State         string     `json:"subscription_state,omitzero"`
+	State         *string    `json:"subscription_state"`
 	CreditBalance int64      `json:"credit_balance"`
 	CreditDebt    int64      `json:"credit_debt"`
 	CreatedAt     time.Time  `json:"created_at"`
@@ -39,7 +39,7 @@ type customerJSON struct {
 
 func customerOut(c account.Customer) customerJSON {
 	return customerJSON{
-		ID: c.ID, Name: c.Name, Email: c.Email, Company: c.Company, Source: c.Source, Plan: string(c.Plan), State: c.State,
+		ID: c.ID, Name: c.Name, Email: c.Email, Company: optionalText(c.Company), Source: c.Source, Plan: string(c.Plan), State: optionalText(c.State),
 		CreditBalance: c.CreditBalance, CreditDebt: c.CreditDebt, CreatedAt: c.CreatedAt, SuspendedAt: optional(c.SuspendedAt),
 	}
 }

@@ -23,7 +23,7 @@ func keysCommand() *cobra.Command {
 type keyJSON struct {
 	ID         string     `json:"id"`
 	CustomerID string     `json:"customer_id"`
-	Name       string     `json:"name"`
+	Name       *string    `json:"name"`
 	Prefix     string     `json:"prefix"`
 	CreatedAt  time.Time  `json:"created_at"`
 	LastUsedAt *time.Time `json:"last_used_at"`
@@ -32,7 +32,7 @@ type keyJSON struct {
 }
 
 func keyOut(customerID string, r apikey.Record) keyJSON {
-	return keyJSON{r.ID, customerID, r.Name, r.Prefix, r.CreatedAt, optional(r.LastUsedAt), optional(r.ExpiresAt), ""}
+	return keyJSON{r.ID, customerID, optionalText(r.Name), r.Prefix, r.CreatedAt, optional(r.LastUsedAt), optional(r.ExpiresAt), ""}
 }
 
 func listKeys(ctx context.Context, c *cobra.Command, a adminCall) error {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +36,8 @@ type call struct {
 	status         int // 0: there was no answer
 	header         http.Header
 	body           []byte
-	closes         bool  // the node closes the connection
+	reused         bool  // the connection had carried a request before
+	closes         bool  // the node says that it closes the connection
 	err            error // why there was no answer
 
 	email      string // of a sign-up
@@ -77,6 +79,9 @@ func do(client *http.Client, method, url, key, body string) (c call) {
 	if key != "" {
 		r.Header.Set("X-API-Key", key)
 	}
+	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+		GotConn: func(i httptrace.GotConnInfo) { c.reused = i.Reused },
+	}))
 	c.sent = time.Now()
 	resp, err := client.Do(r)
 	if err != nil {

@@ -153,17 +153,21 @@ func (d *diskTest) wantFull() {
 func (d *diskTest) storm(addresses int) []call {
 	const each = 5
 	calls := make([]call, addresses*each)
+	clients := make([]*http.Client, addresses)
 	var senders sync.WaitGroup
 	for a := range addresses {
 		d.callers++
 		client := newClient(loopback(d.callers))
-		defer client.CloseIdleConnections()
+		clients[a] = client
 		for i := range each {
 			email := fmt.Sprintf("disk-%d-%d@customers.dev", d.callers, i)
 			senders.Go(func() { calls[a*each+i] = signUp(client, d.n.url, email) })
 		}
 	}
 	senders.Wait()
+	for _, c := range clients {
+		c.CloseIdleConnections()
+	}
 	for _, c := range calls {
 		d.known[c.email] = told{call: c}
 		if !c.answered() {

@@ -17,7 +17,30 @@ import (
 // of their own, and talk to it as an operator and a client would. So whatever
 // the tests are built with, the race detector too, is in the program.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"gatehouse": main, onSmallDisk: mainOnSmallDisk})
+	testscript.Main(m, map[string]func(){"gatehouse": main, onSmallDisk: mainOnSmallDisk, bounded: mainBounded})
+}
+
+// bounded is a name of this binary under which it runs a command, and ends it
+// when it hangs, for scripts: a node that starts where it should be refused
+// would go on for ever.
+const bounded = "bounded"
+
+func mainBounded() {
+	c := exec.Command(os.Args[1], os.Args[2:]...)
+	c.Stdout, c.Stderr = os.Stdout, os.Stderr
+	dieWithParent(c)
+	err := c.Start()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bounded:", err)
+		os.Exit(126)
+	}
+	hangs := time.AfterFunc(patience, func() { _ = c.Process.Kill() })
+	_ = c.Wait() // its state says more
+	if !hangs.Stop() {
+		fmt.Fprintln(os.Stderr, "bounded: it did not end")
+		os.Exit(124)
+	}
+	os.Exit(c.ProcessState.ExitCode())
 }
 
 // onSmallDisk is a name of this binary under which it mounts a file system of
@@ -60,9 +83,14 @@ func gatehouse(t testing.TB, args ...string) *exec.Cmd {
 			c.Env = append(c.Env, v)
 		}
 	}
+	c.Env = append(c.Env, "GORACE="+raceOptions)
 	dieWithParent(c)
 	return c
 }
+
+// raceOptions keep processes that were built with the race detector from
+// waiting for a second at their end.
+const raceOptions = "atexit_sleep_ms=0"
 
 // outcome is what a command came to that ended by itself.
 type outcome struct {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"gatehouse/internal/store/sqlite"
+	"gatehouse/internal/app"
 )
 
 func migrateCommand() *cobra.Command {
@@ -21,7 +21,7 @@ func migrateUp() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := sqlite.Up(c.Context(), config.Database); err != nil {
+		if err := app.MigrateUp(c.Context(), config); err != nil {
 			return err
 		}
 		_, err = fmt.Fprintln(c.OutOrStdout(), "the schema is up to date")
@@ -39,7 +39,7 @@ func migrateStatus() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		all, err := sqlite.Status(c.Context(), config.Database)
+		all, err := app.Migrations(c.Context(), config)
 		if err != nil {
 			return err
 		}
@@ -67,11 +67,11 @@ func migrateDown() *cobra.Command {
 		if !*yes {
 			return usageError{fmt.Errorf("this loses data of %s: say --yes to do it", config.Database)}
 		}
-		undone, err := sqlite.Down(c.Context(), config.Database)
+		undone, err := app.MigrateDown(c.Context(), config)
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(c.OutOrStdout(), "undone: %s\n", undone.Name)
+		_, err = fmt.Fprintf(c.OutOrStdout(), "undone: %s\n", undone)
 		return err
 	}
 	return c

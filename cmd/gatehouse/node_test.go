@@ -138,6 +138,26 @@ func (n *node) awaitLogs(msg string, want int) logLine {
 	}
 }
 
+// serves waits until the node serves or has exited, and says which.
+func (n *node) serves() bool {
+	n.t.Helper()
+	tired := time.NewTimer(patience)
+	defer tired.Stop()
+	for {
+		found, more := n.log.with("serving")
+		if len(found) > 0 {
+			return true
+		}
+		select {
+		case <-more:
+		case <-n.exited:
+			return false
+		case <-tired.C:
+			n.t.Fatalf("%v neither serves nor exits:\n%s", n.cmd.Args, n.log.text())
+		}
+	}
+}
+
 // code is the exit code of a node that has exited; -1 if a signal ended it.
 func (n *node) code() int { return n.cmd.ProcessState.ExitCode() }
 

@@ -20,7 +20,7 @@ func TestNoPermission(t *testing.T) {
 
 	binary := filepath.Join(openDir(t), "gatehouse")
 	copyFile(t, self(t), binary)
-	if err := os.Chmod(binary, 0o755); err != nil { //nolint:gosec // G302: another user runs it
+	if err := os.Chmod(binary, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	tests := []struct {
@@ -42,7 +42,7 @@ func TestNoPermission(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			t.Cleanup(func() { _ = os.Chmod(dir, 0o755) }) //nolint:gosec // G302: so that it can be removed
+			t.Cleanup(func() { _ = os.Chmod(dir, 0o755) })
 			before, err := os.ReadDir(dir)
 			if err != nil {
 				t.Fatal(err)
@@ -66,7 +66,7 @@ func openDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, d := range []string{dir, filepath.Dir(dir)} {
-		if err := os.Chmod(d, 0o755); err != nil { //nolint:gosec // G302: on purpose
+		if err := os.Chmod(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -87,6 +87,27 @@ func TestLockEndsWithTheProcess(t *testing.T) {
 	first.kill()
 	third := startNode(t, first.database)
 	checkKey(t, third.client(""), third.url, who)
+}
+
+// TestSecondNameOfTheFile serves a database by a hard link to it, which no
+// path tells from the file: SQLite would keep a log of its own for each name,
+// and one node's sign-ups would be overwritten by the other's.
+func TestSecondNameOfTheFile(t *testing.T) {
+	t.Parallel()
+	first := startNode(t, newDatabase(t))
+	second := filepath.Join(t.TempDir(), "link.db")
+	if err := os.Link(first.database, second); err != nil {
+		t.Fatal(err)
+	}
+	n := launch(t, gatehouse(t, serveArgs(second)...))
+	n.plain = true
+	if n.serves() {
+		t.Fatal("two nodes serve one file")
+	}
+	if n.code() != exitFailed {
+		t.Errorf("exit code %d, want %d", n.code(), exitFailed)
+	}
+	mustSignUp(t, first.client(""), first.url, "first@customers.dev") // unharmed
 }
 
 // TestInterrupted interrupts a command that has to wait for the database.

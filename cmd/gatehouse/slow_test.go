@@ -141,6 +141,7 @@ func TestNoMoreFiles(t *testing.T) {
 	t.Parallel()
 	needLinux(t)
 	n := startNode(t, newDatabase(t))
+	n.faulty = true // it says that it can't accept connections
 	inside := n.client(loopback(1))
 	before := mustSignUp(t, inside, n.url, "before@customers.dev")
 
@@ -173,4 +174,7 @@ func TestNoMoreFiles(t *testing.T) {
 	mustSignUp(t, late, n.url, "late@customers.dev")
 	checkKey(t, late, n.url, before)
 	restore()
+	if got := n.log.errors(); got != 1 {
+		t.Errorf("%d log entries say that connections can't be accepted, want one a minute", got)
+	}
 }

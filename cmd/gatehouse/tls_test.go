@@ -57,19 +57,28 @@ func certificate(t *testing.T) (certFile, keyFile string, trusted *x509.CertPool
 	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", private), trusted
 }
 
+// newTLSClient is a client at an address of its own that speaks one version of
+// HTTP, as in http.Response.Proto.
+func newTLSClient(source, proto string, trusted *x509.CertPool) *http.Client {
+	var protocols http.Protocols
+	protocols.SetHTTP1(proto == "HTTP/1.1")
+	protocols.SetHTTP2(proto == "HTTP/2.0")
+	return &http.Client{Timeout: patience, Transport: &http.Transport{
+		DialContext:     dialer(source).DialContext,
+		TLSClientConfig: &tls.Config{RootCAs: trusted},
+		Protocols:       &protocols,
+	}}
+}
+
 func TestTLS(t *testing.T) {
 	t.Parallel()
+	needLinux(t)
 	certFile, keyFile, trusted := certificate(t)
 	n := startNode(t, newDatabase(t), "--tls-cert="+certFile, "--tls-key="+keyFile)
 
 	for i, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
 		t.Run(proto, func(t *testing.T) {
-			var protocols http.Protocols
-			protocols.SetHTTP1(proto == "HTTP/1.1")
-			protocols.SetHTTP2(proto == "HTTP/2.0")
-			client := &http.Client{Timeout: patience, Transport: &http.Transport{
-				TLSClientConfig: &tls.Config{RootCAs: trusted}, Protocols: &protocols, //nolint:gosec // G402: the test finds out what the node wants
-			}}
+			client := newTLSClient(loopback(i), proto, trusted)
 			defer client.CloseIdleConnections()
 			who := mustSignUp(t, client, n.url, fmt.Sprintf("tls-%d@customers.dev", i))
 			checkKey(t, client, n.url, who)

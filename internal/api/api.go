@@ -56,6 +56,7 @@ type route struct {
 	method, path string
 	gate         gate
 	handle       func(*exchange) error
+	quiet        bool                          // asked for by machines, every few seconds
 	seen         [600]atomic.Pointer[observer] // by status, resolved once
 }
 
@@ -79,10 +80,10 @@ func New(c Config) *API {
 		&route{method: "POST", path: "/api/v1/keys", gate: a.byKey, handle: a.createKey},
 		&route{method: "POST", path: "/api/v1/keys/{id}/rotate", gate: a.byKey, handle: a.rotateKey},
 		&route{method: "DELETE", path: "/api/v1/keys/{id}", gate: a.byKey, handle: a.deleteKey},
-		&route{method: "GET", path: "/health", gate: open, handle: a.health},
-		&route{method: "GET", path: "/api/health", gate: open, handle: a.health},
-		&route{method: "GET", path: "/livez", gate: open, handle: a.livez},
-		&route{method: "GET", path: "/readyz", gate: open, handle: a.readyz},
+		&route{method: "GET", path: "/health", gate: open, quiet: true, handle: a.health},
+		&route{method: "GET", path: "/api/health", gate: open, quiet: true, handle: a.health},
+		&route{method: "GET", path: "/livez", gate: open, quiet: true, handle: a.livez},
+		&route{method: "GET", path: "/readyz", gate: open, quiet: true, handle: a.readyz},
 		&route{method: "GET", path: "/openapi.json", gate: open, handle: a.openapi},
 	)
 	return a

@@ -4,9 +4,9 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
+	"log/slog"
 	"net/http"
 	"net/netip"
-	"runtime/debug"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -68,13 +68,34 @@ func (a *API) finish(x *exchange) {
 		if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares the panic value itself
 			panic(p)
 		}
-		a.Log.ErrorContext(x.context(), "panic", "request_id", x.id, "route", x.route.path, "panic", p, "stack", string(debug.Stack()))
+		a.Log.ErrorContext(x.context(), "request failed", "request_id", x.id, "route", x.route.path, "err", fault.Panicked(p))
 		if x.status != 0 { // half an answer is out: all that is left is to cut it
 			panic(http.ErrAbortHandler)
 		}
 		a.fail(x, &fault.Error{Kind: fault.Internal, Code: codeInternal, Message: messageInternal})
 	}
-	x.route.observe(x.Request.Method, x.status, time.Since(x.start))
+	took := time.Since(x.start)
+	x.route.observe(x.Request.Method, x.status, took)
+	a.logRequest(x, took)
+}
+
+// logRequest writes one line for an answer. What anybody may cause in floods
+// (refusals by limits, failed authentication, paths that there are not) is
+// counted, and told one by one only at level debug, as health checks are.
+func (a *API) logRequest(x *exchange, took time.Duration) {
+	level := slog.LevelInfo
+	switch x.status {
+	case http.StatusTooManyRequests, http.StatusUnauthorized, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusServiceUnavailable:
+		level = slog.LevelDebug
+	}
+	if x.route.quiet {
+		level = slog.LevelDebug
+	}
+	if !a.Log.Enabled(x.context(), level) {
+		return
+	}
+	a.Log.LogAttrs(x.context(), level, "request", slog.String("request_id", x.id), slog.String("method", knownMethod(x.Request.Method)),
+		slog.String("route", x.route.path), slog.Int("status", x.status), slog.String("customer_id", x.who.CustomerID), slog.Float64("duration_ms", float64(took.Microseconds())/1000))
 }
 
 type observer struct{ prometheus.Observer }

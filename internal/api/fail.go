@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"errors"
 	"net/http"
 	"strconv"
@@ -40,10 +39,10 @@ var statusOf = map[fault.Kind]int{
 // status, a count and a log line.
 func (a *API) fail(x *exchange, err error) {
 	f, ok := errors.AsType[*fault.Error](err)
-	if !ok { // the client learns nothing
+	if !ok || statusOf[f.Kind] == 0 { // the client learns nothing
 		f = &fault.Error{Kind: fault.Internal, Code: codeInternal, Message: messageInternal}
 	}
-	status := cmp.Or(statusOf[f.Kind], http.StatusInternalServerError)
+	status := statusOf[f.Kind]
 	a.faults[f.Kind].Inc()
 	switch f.Kind {
 	case fault.Internal:

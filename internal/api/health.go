@@ -30,7 +30,9 @@ func (a *API) readyz(x *exchange) error {
 	case a.Health.Ready():
 		return x.reply(http.StatusOK, alive{"ok"})
 	case a.Health.IsDraining():
+		x.Header()["Retry-After"] = []string{"2"}
 		return x.reply(http.StatusServiceUnavailable, alive{"draining"})
 	}
+	x.Header()["Retry-After"] = []string{"2"}
 	return x.reply(http.StatusServiceUnavailable, alive{"unavailable"})
 }

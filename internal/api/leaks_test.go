@@ -69,9 +69,7 @@ func leaks(lines, secrets []string) (found []string) {
 			found = append(found, fmt.Sprintf("no record (%v): %s", err, line))
 			continue
 		}
-		if stack, ok := record["stack"].(string); ok { // its paths may have versions: name@v1.2.3
-			record["stack"] = strings.ReplaceAll(stack, "@v", "")
-		}
+		delete(record, "request_id") // the client's own words, as the contract has it
 		if strings.Contains(fmt.Sprint(record), "@") {
 			found = append(found, "an address: "+line)
 		}
@@ -92,7 +90,7 @@ func TestLeaksAreFound(t *testing.T) {
 	if found := leaks([]string{"no JSON"}, nil); len(found) == 0 {
 		t.Error("a line that is no record is not found")
 	}
-	if found := leaks([]string{fmt.Sprintf(line, "key gk_live_0123456789ab, prefix alone"), `{"stack":"x@v1.0.0/y.go"}`}, []string{secret}); len(found) > 0 {
+	if found := leaks([]string{fmt.Sprintf(line, "key gk_live_0123456789ab, prefix alone"), `{"request_id":"jane@company.dev"}`}, []string{secret}); len(found) > 0 {
 		t.Errorf("found in a clean log: %q", found)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -28,8 +29,8 @@ import (
 	"gatehouse/internal/telemetry"
 )
 
-// What a client may take its time with. Each is far beyond what an honest one
-// needs, and all are done within half a minute.
+// What a client may take its time with; each is far beyond what an honest one
+// needs.
 const (
 	headTimeout  = 5 * time.Second  // to send a request's head
 	readTimeout  = 15 * time.Second // to send all of it
@@ -45,7 +46,7 @@ const sweepEvery = time.Minute
 type App struct {
 	config          Config
 	log             *slog.Logger
-	store           *sqlite.Store
+	store           Store
 	health          *health.Checker
 	public, admin   *http.Server
 	publicL, adminL net.Listener // adminL is nil when it is off
@@ -81,10 +82,11 @@ func New(ctx context.Context, c Config, version string, log *slog.Logger) (_ *Ap
 	if err != nil {
 		return nil, err
 	}
-	quiet := slog.NewLogLogger(log.Handler(), slog.LevelDebug) // clients' doings: broken handshakes, bad heads
+	quiet := slog.NewLogLogger(serverLog{log.Handler(), new(atomic.Int64)}, slog.LevelError)
 	a.public = &http.Server{
 		Handler: a.counted(handler), ReadHeaderTimeout: headTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead, ErrorLog: quiet,
+		DisableGeneralOptionsHandler: true, // ours answers all
 	}
 	a.admin = &http.Server{Handler: adminHandler(registry), ReadHeaderTimeout: headTimeout, ErrorLog: quiet}
 	if a.publicL, err = listen(ctx, c); err != nil {
@@ -98,6 +100,28 @@ func New(ctx context.Context, c Config, version string, log *slog.Logger) (_ *Ap
 	return a, nil
 }
 
+// serverLog takes what net/http has to say: clients' doings (broken
+// handshakes, bad heads) at level debug; and that it can't accept connections,
+// which it says hundreds of times a second, once a minute as an error.
+type serverLog struct {
+	slog.Handler
+	said *atomic.Int64 // when that last was, in ns
+}
+
+func (l serverLog) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = slog.LevelDebug
+	if strings.HasPrefix(r.Message, "http: Accept error") {
+		now, last := r.Time.UnixNano(), l.said.Load()
+		if now-last > int64(time.Minute) && l.said.CompareAndSwap(last, now) {
+			r.Level = slog.LevelError
+		}
+	}
+	if !l.Enabled(ctx, r.Level) {
+		return nil
+	}
+	return l.Handler.Handle(ctx, r)
+}
+
 // counted knows how many requests are under way.
 func (a *App) counted(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -107,7 +131,7 @@ func (a *App) counted(h http.Handler) http.Handler {
 	})
 }
 
-func newAPI(c Config, store *sqlite.Store, checker *health.Checker, metrics *telemetry.Metrics, log *slog.Logger) (http.Handler, error) {
+func newAPI(c Config, store Store, checker *health.Checker, metrics *telemetry.Metrics, log *slog.Logger) (http.Handler, error) {
 	rules, err := email.NewRules(c.EmailAllow, c.EmailDeny)
 	if err != nil {
 		return nil, fmt.Errorf("email-allow, email-deny: %w", err)
@@ -154,20 +178,12 @@ func storeOutcome(err error) string {
 }
 
 func listen(ctx context.Context, c Config) (net.Listener, error) {
-	var config *tls.Config
-	if c.TLSCert != "" {
-		pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
-		if err != nil {
-			return nil, fmt.Errorf("tls-cert, tls-key: %w", err)
-		}
-		config = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
-	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w (another program may have the address; choose one with --listen)", err)
 	}
-	if config != nil {
-		l = tls.NewListener(l, config)
+	if c.TLS != nil {
+		l = tls.NewListener(l, c.TLS)
 	}
 	return l, nil
 }

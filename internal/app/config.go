@@ -1,6 +1,7 @@
 package app
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -42,6 +43,7 @@ type Config struct {
 	Mode                Mode
 	DrainTimeout        time.Duration
 	TLSCert, TLSKey     string
+	TLS                 *tls.Config // made of the two; nil: plain HTTP
 	EmailAllow          []string
 	EmailDeny           []string
 	CheckMX             bool
@@ -64,10 +66,24 @@ var later = []string{
 // for `gatehouse config`; unused are the variables of later versions it met.
 func LoadConfig(flags map[string]string, environ []string, file string) (c Config, values []settings.Value, unused []string, err error) {
 	values, unused, err = settings.Load(c.Settings(), settings.Sources{Flags: flags, Environ: environ, File: file, Later: later})
-	if err == nil && (c.TLSCert == "") != (c.TLSKey == "") {
-		err = errors.New("tls-cert and tls-key go together: set both, or neither to serve plain HTTP")
+	return c, values, unused, errors.Join(err, c.loadTLS())
+}
+
+// loadTLS reads the certificate, so that a wrong one is found with all else
+// that is wrong, and before anything is done.
+func (c *Config) loadTLS() error {
+	switch {
+	case c.TLSCert == "" && c.TLSKey == "":
+		return nil
+	case c.TLSCert == "" || c.TLSKey == "":
+		return errors.New("tls-cert and tls-key go together: set both, or neither to serve plain HTTP")
 	}
-	return c, values, unused, err
+	pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+	if err != nil {
+		return fmt.Errorf("tls-cert, tls-key: %w", err)
+	}
+	c.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	return nil
 }
 
 // Settings declares all settings, each of which reads into c.
@@ -90,7 +106,7 @@ func (c *Config) Settings() []settings.Setting {
 			}
 			return nil
 		}},
-		{Name: "drain-timeout", Default: "30s", Help: "how long a stop may take; a quarter of it, 1s to 5s, is the delay for balancers", Read: duration(&c.DrainTimeout, time.Second, time.Hour)},
+		{Name: "drain-timeout", Default: "30s", Help: "how long a stop may take; a quarter of it, 1s to 5s, is the delay for balancers", Read: duration(&c.DrainTimeout, minDrain, time.Hour)},
 		{Name: "tls-cert", Help: "file of the certificate chain, in PEM; serves HTTPS together with tls-key", Read: plain(&c.TLSCert)},
 		{Name: "tls-key", Help: "file of the certificate's key, in PEM", Read: plain(&c.TLSKey)},
 		{Name: "email-allow", Help: "domains, with their subdomains, that may sign up though they are on a built-in list, by comma", Read: domains(&c.EmailAllow, func(d []string) error { _, err := email.NewRules(d, nil); return err })},
@@ -116,7 +132,7 @@ func (c *Config) Settings() []settings.Setting {
 func (c *Config) readDatabase(s string) error {
 	scheme, rest, ok := strings.Cut(s, ":")
 	switch {
-	case ok && scheme == "sqlite" && rest != "" && !strings.ContainsAny(rest, "?#"):
+	case ok && scheme == "sqlite" && rest != "" && !strings.HasPrefix(rest, "//") && !strings.ContainsAny(rest, "?#"):
 		c.Database = rest
 		return nil
 	case ok && (scheme == "postgres" || scheme == "postgresql"):

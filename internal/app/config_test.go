@@ -95,7 +95,7 @@ func TestEachSettingTakesItsGoodValues(t *testing.T) {
 		{"database", "sqlite:/var/lib/gate house/a:b.db", func(c app.Config) any { return c.Database }, "/var/lib/gate house/a:b.db"},
 		{"auto-migrate", "false", func(c app.Config) any { return c.AutoMigrate }, false},
 		{"auto-migrate", "1", func(c app.Config) any { return c.AutoMigrate }, true},
-		{"drain-timeout", "1s", func(c app.Config) any { return c.DrainTimeout }, time.Second},
+		{"drain-timeout", "2s", func(c app.Config) any { return c.DrainTimeout }, 2 * time.Second},
 		{"drain-timeout", "1h", func(c app.Config) any { return c.DrainTimeout }, time.Hour},
 		{"drain-timeout", "1m30s", func(c app.Config) any { return c.DrainTimeout }, 90 * time.Second},
 		{"email-allow", " acme.com ,, mailinator.com,", func(c app.Config) any { return c.EmailAllow }, []string{"acme.com", "mailinator.com"}},
@@ -140,10 +140,10 @@ func TestEachSettingRefusesItsBadValues(t *testing.T) {
 		{"mode", "Live", "want live, test or dev"},
 		{"mode", "alive", `want live, test or dev; did you mean "live"?`},
 		{"mode", "production", "want live, test or dev"},
-		{"drain-timeout", "30", "want a duration from 1s to 1h0m0s, such as 30s"},
-		{"drain-timeout", "999ms", "want a duration from 1s to 1h0m0s, such as 30s"},
-		{"drain-timeout", "1h1ns", "want a duration from 1s to 1h0m0s, such as 30s"},
-		{"drain-timeout", "-30s", "want a duration from 1s to 1h0m0s, such as 30s"},
+		{"drain-timeout", "30", "want a duration from 2s to 1h0m0s, such as 30s"},
+		{"drain-timeout", "999ms", "want a duration from 2s to 1h0m0s, such as 30s"},
+		{"drain-timeout", "1h1ns", "want a duration from 2s to 1h0m0s, such as 30s"},
+		{"drain-timeout", "-30s", "want a duration from 2s to 1h0m0s, such as 30s"},
 		{"check-mx", "on", "want true or false"},
 		{"email-allow", "two words.com", "want"},
 		{"email-deny", "jane@acme.com", "want"},
@@ -297,8 +297,9 @@ func TestCertificateAndKeyGoTogether(t *testing.T) {
 		says(t, err, "tls-cert and tls-key go together")
 	}
 	c, _, _, err := app.LoadConfig(map[string]string{"tls-cert": "a.pem"}, []string{"GATEHOUSE_TLS_KEY=a.key"}, "")
-	if err != nil || c.TLSCert != "a.pem" || c.TLSKey != "a.key" {
-		t.Errorf("both: %q, %q, %v", c.TLSCert, c.TLSKey, err)
+	says(t, err, "tls-cert, tls-key: ", "a.pem") // there is no such file; the binary's tests have real ones
+	if c.TLS != nil {
+		t.Error("a certificate was made of nothing")
 	}
 }
 

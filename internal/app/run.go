@@ -19,6 +19,8 @@ import (
 const (
 	minDrainDelay = time.Second
 	maxDrainDelay = 5 * time.Second
+	// minDrain leaves what is under way a second beyond the delay.
+	minDrain = 2 * time.Second
 )
 
 // ballastSize is memory that is asked for and never touched, so that it costs
@@ -35,7 +37,7 @@ const ballastSize = 16 << 20
 func (a *App) Run(ctx context.Context) (err error) {
 	ballast := make([]byte, ballastSize)
 	defer runtime.KeepAlive(ballast)
-	defer func() { err = errors.Join(err, a.store.Close()) }()
+	defer func() { err = errors.Join(err, a.closeStore()) }()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return serve(a.public, a.publicL) })
 	if a.adminL != nil {
@@ -48,6 +50,21 @@ func (a *App) Run(ctx context.Context) (err error) {
 	})
 	a.announce()
 	return g.Wait()
+}
+
+// closePatience is how long the last commit may take: a disk that hangs must
+// not keep the process from ending.
+const closePatience = 5 * time.Second
+
+func (a *App) closeStore() error {
+	closed := make(chan error, 1)
+	go func() { closed <- a.store.Close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closePatience):
+		return fmt.Errorf("the database could not be closed within %s", closePatience)
+	}
 }
 
 func serve(s *http.Server, l net.Listener) error {
@@ -117,6 +134,9 @@ func (a *App) announce() {
 	}
 	if host, _, err := net.SplitHostPort(a.config.Listen); err == nil && a.config.TLSCert == "" && !isLoopback(host) {
 		a.log.Warn("serving plain HTTP beyond this machine: put a proxy with TLS in front, or set tls-cert and tls-key", "listen", a.config.Listen)
+	}
+	if host, _, err := net.SplitHostPort(a.config.AdminListen); err == nil && !isLoopback(host) {
+		a.log.Warn("metrics and pprof are served beyond this machine, without authentication", "admin_listen", a.config.AdminListen)
 	}
 	args := []any{"listen", a.Addr().String(), "database", "sqlite:" + a.config.Database, "mode", string(a.config.Mode)}
 	if l := a.AdminAddr(); l != nil {

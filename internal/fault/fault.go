@@ -1,6 +1,9 @@
 package fault
 
 import (
+	"fmt"
+	"path"
+	"runtime"
 	"strings"
 	"time"
 )
@@ -93,6 +96,28 @@ func Away(cause error) *Error {
 	return &Error{
 		Kind: Unavailable, Code: "UNAVAILABLE", Message: "Gatehouse can't reach its database just now. Try again shortly.",
 		RetryAfter: awayRetry, Err: cause,
+	}
+}
+
+// Panicked is a recovered panic as an error that may be logged: what kind it
+// was and where in our code, without a stack and without the value, which
+// could hold anything. Call it from the deferred function that recovered.
+func Panicked(p any) error {
+	what := fmt.Sprintf("%T", p)
+	if e, ok := p.(runtime.Error); ok { // such as an index out of range
+		what = e.Error()
+	}
+	callers := make([]uintptr, 64)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(1, callers)])
+	for past := false; ; {
+		f, more := frames.Next()
+		if past && strings.HasPrefix(f.Function, "gatehouse/") {
+			return fmt.Errorf("panic: %s at %s:%d", what, path.Base(f.File), f.Line)
+		}
+		past = past || f.Function == "runtime.gopanic"
+		if !more {
+			return fmt.Errorf("panic: %s", what)
+		}
 	}
 }
 
