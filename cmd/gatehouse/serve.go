@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -27,6 +29,8 @@ ends it at once with 130. Logs go to standard error.`,
 		if err != nil {
 			return err
 		}
+		// A node must not die of a log that nobody reads any more.
+		signal.Ignore(syscall.SIGPIPE)
 		log, err := telemetry.NewLogger(c.ErrOrStderr(), config.LogFormat, config.LogLevel)
 		if err != nil {
 			return usageError{err}

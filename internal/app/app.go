@@ -108,6 +108,7 @@ type serverLog struct {
 	said *atomic.Int64 // when that last was, in ns
 }
 
+// Handle implements slog.Handler.
 func (l serverLog) Handle(ctx context.Context, r slog.Record) error {
 	r.Level = slog.LevelDebug
 	if strings.HasPrefix(r.Message, "http: Accept error") {
