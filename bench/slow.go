@@ -62,6 +62,11 @@ func dawdle(ctx context.Context, addr string, i int) {
 		text = "POST /api/v1/customers/onboard HTTP/1.1\r\nHost: slow\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n" +
 			fmt.Sprintf("X-Forwarded-For: 10.200.%d.%d\r\n\r\n", i>>8, i&255) + `{"name": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa`
 	}
+	select { // each at a moment of its own, not all in one burst
+	case <-ctx.Done():
+		return
+	case <-time.After(time.Duration(i) * time.Second / slowClients):
+	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for ctx.Err() == nil {
