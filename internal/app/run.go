@@ -28,7 +28,7 @@ const (
 // is a few MiB, so a storm of refusals would have it run a hundred times a
 // second. A GOGC of so much would do the same, and multiply the memory when
 // thousands of connections live. Measured: docs/benchmarks.md.
-const ballastSize = 8 << 20
+const ballastSize = 12 << 20
 
 // Run serves until ctx ends, then drains: /readyz turns 503 at once, requests
 // are still served for a delay, with Connection: close, then the listener
