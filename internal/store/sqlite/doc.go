@@ -7,7 +7,7 @@
 // refuses without having written. Reads have connections of their own and see
 // the last commit (WAL). An acknowledged write is on disk (synchronous=FULL).
 //
-// A file serves one node: Open takes a lock beside it. The operator's
+// A file serves one node: Open locks it. The operator's
 // commands open the same file without that lock; SQLite's own locking keeps
 // their short transactions apart from the node's.
 //

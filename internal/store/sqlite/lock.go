@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,30 +23,22 @@ func lockFolder(database string) (unlock func(), err error) {
 	return func() { _ = f.Close() }, nil
 }
 
-// lockFile makes this process the one node of a database. The lock is a file
-// beside it, held by flock, so that it ends with the process however that
-// ends; the database itself must not be opened and closed by other means than
-// SQLite's, which would drop SQLite's own locks.
+// lockFile makes this process the one node of a database, by whatever name the
+// others know it. The lock is flock's, on the file itself, so that it ends with
+// the process however that ends; SQLite's own locks are fcntl's and don't meet
+// it. The lock's file must be closed last: closing any descriptor of the file
+// drops the process's fcntl locks on it.
 func lockFile(database string) (*os.File, error) {
-	target, err := filepath.EvalSymlinks(database)
-	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", database, err)
-	}
-	path := target + ".lock"
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(database, os.O_RDWR, 0)
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", database, err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		holder, _ := os.ReadFile(path)
 		err = errors.Join(err, f.Close())
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("another node (process %s) serves %s: a SQLite database has one node; stop that one, or name another file with --database", strings.TrimSpace(string(holder)), target)
+			return nil, fmt.Errorf("another node serves %s: a SQLite database has one node; stop that one, or name another file with --database", database)
 		}
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	if err := f.Truncate(0); err == nil {
-		_, _ = f.WriteAt(fmt.Appendln(nil, os.Getpid()), 0) // only for the message above
+		return nil, fmt.Errorf("lock %s: %w", database, err)
 	}
 	return f, nil
 }

@@ -223,10 +223,22 @@ func prepareFile(path string, create bool) error {
 		return fmt.Errorf("there is no database at %s: `gatehouse serve` makes one, or name another with --database", path)
 	}
 	if err == nil { // SQLite makes files beside it
-		err = errors.Join(f.Close(), unix.Access(filepath.Dir(path), unix.W_OK))
+		err = unix.Access(filepath.Dir(path), unix.W_OK)
 	}
-	if err != nil {
+	var about unix.Stat_t
+	if err == nil {
+		err = unix.Fstat(int(f.Fd()), &about)
+	}
+	if f != nil {
+		err = errors.Join(err, f.Close())
+	}
+	switch {
+	case err != nil:
 		return fmt.Errorf("database %s can't be written: %w", path, err)
+	case about.Nlink > 1:
+		// SQLite keeps its log beside the name it was given: writes made under
+		// another name would be lost.
+		return fmt.Errorf("database %s has %d names (hard links), and a database must have one: remove the others", path, about.Nlink)
 	}
 	return nil
 }
