@@ -32,8 +32,7 @@ import (
 // What a client may take its time with; each is far beyond what an honest one
 // needs.
 const (
-	headTimeout  = 5 * time.Second  // to send a request's head
-	readTimeout  = 15 * time.Second // to send all of it
+	readTimeout  = 10 * time.Second // to send a request; one for head and body, since a second costs each request a timer
 	writeTimeout = 30 * time.Second // to take the answer, from the head on
 	idleTimeout  = 60 * time.Second // between two requests
 	maxHead      = 16 << 10         // bytes of a request's head
@@ -84,11 +83,11 @@ func New(ctx context.Context, c Config, version string, log *slog.Logger) (_ *Ap
 	}
 	quiet := slog.NewLogLogger(serverLog{log.Handler(), new(atomic.Int64)}, slog.LevelError)
 	a.public = &http.Server{
-		Handler: a.counted(handler), ReadHeaderTimeout: headTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		Handler: a.counted(handler), ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead, ErrorLog: quiet,
 		DisableGeneralOptionsHandler: true, // ours answers all
 	}
-	a.admin = &http.Server{Handler: adminHandler(registry), ReadHeaderTimeout: headTimeout, ErrorLog: quiet}
+	a.admin = &http.Server{Handler: adminHandler(registry), ReadHeaderTimeout: readTimeout, ErrorLog: quiet}
 	if a.publicL, err = listen(ctx, c); err != nil {
 		return nil, err
 	}
