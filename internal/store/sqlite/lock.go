@@ -1,26 +1,42 @@
 package sqlite
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
+// setUpPatience is how long a set-up waits for another: a migration.
+const setUpPatience = time.Minute
+
 // lockFolder makes others who would set a database up in this folder wait
 // until unlock: two at once would both find an empty file.
-func lockFolder(database string) (unlock func(), err error) {
+func lockFolder(ctx context.Context, database string) (unlock func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, setUpPatience)
+	defer cancel()
 	folder := filepath.Dir(database)
 	f, err := os.Open(folder)
 	if err != nil {
 		return nil, fmt.Errorf("database %s: %w", database, err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", folder, err), f.Close())
+	for {
+		switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
+		case err == nil:
+			return func() { _ = f.Close() }, nil
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", folder, err), f.Close())
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, errors.Join(fmt.Errorf("another process holds a lock on %s, as one does that sets a database up there: %w", folder, ctx.Err()), f.Close())
+		}
 	}
-	return func() { _ = f.Close() }, nil
 }
 
 // lockFile makes this process the one node of a database, by whatever name the

@@ -73,7 +73,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	path := o.Path
 	mayMake := o.Serve || o.Migrate
 	if mayMake { // one process at a time sets a database up
-		unlock, err := lockFolder(path)
+		unlock, err := lockFolder(ctx, path)
 		if err != nil {
 			return nil, err
 		}

@@ -246,6 +246,20 @@ func TestForeignAndNewerDatabasesAreRefused(t *testing.T) {
 	}
 }
 
+func TestManyAtOnceSetOneDatabaseUp(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if err := Up(t.Context(), path); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	closed(t, open(t, Options{Path: path}))
+}
+
 func TestMigrateDownAndUp(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "test.db")
 	closed(t, open(t, Options{Path: path}))
