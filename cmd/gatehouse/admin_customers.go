@@ -11,14 +11,15 @@ import (
 
 	"gatehouse/internal/account"
 	"gatehouse/internal/account/email"
+	"gatehouse/internal/app"
 )
 
 func customersCommand() *cobra.Command {
 	return group("customers", "List, show, suspend and resume customers",
 		listCustomers(),
-		adminCommandOn(&cobra.Command{Use: "show CUSTOMER", Short: "Show one customer, by id or e-mail address"}, showCustomer, []string{"CUSTOMER"}),
-		adminCommandOn(&cobra.Command{Use: "suspend CUSTOMER", Short: "Refuse all of a customer's keys from the next request on"}, suspendCustomer, []string{"CUSTOMER"}),
-		adminCommandOn(&cobra.Command{Use: "resume CUSTOMER", Short: "Let a suspended customer's keys work again"}, resumeCustomer, []string{"CUSTOMER"}),
+		onCustomer("show", "Show one customer, by id or e-mail address", show),
+		onCustomer("suspend", "Refuse all of a customer's keys from the next request on", suspend),
+		onCustomer("resume", "Let a suspended customer's keys work again", resume),
 	)
 }
 
@@ -85,34 +86,31 @@ func (a adminCall) customer(ctx context.Context) (account.Customer, error) {
 	return a.store.CustomerByEmail(ctx, address.Canonical)
 }
 
-func showCustomer(ctx context.Context, c *cobra.Command, a adminCall) error {
-	found, err := a.customer(ctx)
-	if err != nil {
-		return err
-	}
-	return printCustomer(c, a, found)
+// onCustomer is a command that finds one customer, does something to it, or
+// nothing, and prints it as it is then.
+func onCustomer(use, short string, do func(context.Context, app.Store, account.Customer) (account.Customer, error)) *cobra.Command {
+	return adminCommandOn(&cobra.Command{Use: use + " CUSTOMER", Short: short}, func(ctx context.Context, c *cobra.Command, a adminCall) error {
+		found, err := a.customer(ctx)
+		if err != nil {
+			return err
+		}
+		if found, err = do(ctx, a.store, found); err != nil {
+			return err
+		}
+		return printCustomer(c, a, found)
+	}, []string{"CUSTOMER"})
 }
 
-func suspendCustomer(ctx context.Context, c *cobra.Command, a adminCall) error {
-	found, err := a.customer(ctx)
-	if err != nil {
-		return err
-	}
-	if found, err = a.store.Suspend(ctx, found.ID, time.Now()); err != nil {
-		return err
-	}
-	return printCustomer(c, a, found)
+func show(_ context.Context, _ app.Store, c account.Customer) (account.Customer, error) {
+	return c, nil
 }
 
-func resumeCustomer(ctx context.Context, c *cobra.Command, a adminCall) error {
-	found, err := a.customer(ctx)
-	if err != nil {
-		return err
-	}
-	if found, err = a.store.Resume(ctx, found.ID); err != nil {
-		return err
-	}
-	return printCustomer(c, a, found)
+func suspend(ctx context.Context, s app.Store, c account.Customer) (account.Customer, error) {
+	return s.Suspend(ctx, c.ID, time.Now())
+}
+
+func resume(ctx context.Context, s app.Store, c account.Customer) (account.Customer, error) {
+	return s.Resume(ctx, c.ID)
 }
 
 func printCustomer(c *cobra.Command, a adminCall, found account.Customer) error {

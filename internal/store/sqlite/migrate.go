@@ -55,8 +55,9 @@ func migrate(ctx context.Context, db *sql.DB, path string, may bool) error {
 	return nil
 }
 
-// Up applies what is missing, to a new file too. It does not wait for a node that serves the
-// file: old and new schema serve beside each other for one version.
+// Up applies what is missing, to a new file too. It does not wait for a node
+// that serves the file: old and new schema serve beside each other for one
+// version.
 func Up(ctx context.Context, path string) error {
 	s, err := Open(ctx, Options{Path: path, Migrate: true})
 	if err != nil {
@@ -78,8 +79,8 @@ func Status(ctx context.Context, path string) (_ []Migration, err error) {
 	return found, err
 }
 
-// Down undoes the newest migration, and loses what it held.
-// No node may serve the file meanwhile.
+// Down undoes the newest migration, and loses what it held. No node may serve
+// the file meanwhile.
 func Down(ctx context.Context, path string) (_ Migration, err error) {
 	var undone Migration
 	if err := prepareFile(path, false); err != nil {
@@ -104,7 +105,7 @@ func withProvider(ctx context.Context, path string, run func(*goose.Provider) er
 	if err := prepareFile(path, false); err != nil {
 		return err
 	}
-	if err := checkOwner(ctx, path, false); err != nil {
+	if _, err := checkOwner(ctx, path, false); err != nil {
 		return err
 	}
 	db, err := openPool(path, 1, "foreign_keys(on)")

@@ -82,7 +82,8 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err := prepareFile(path, mayMake); err != nil {
 		return nil, err
 	}
-	if err := checkOwner(ctx, path, mayMake); err != nil { // before anything is written
+	isNew, err := checkOwner(ctx, path, mayMake) // before anything is written
+	if err != nil {
 		return nil, err
 	}
 	if o.Serve {
@@ -106,7 +107,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 			err = errors.Join(err, writeDB.Close())
 		}
 	}()
-	if mayMake {
+	if isNew {
 		if _, err := writeDB.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
 			return nil, fmt.Errorf("mark %s: %w", path, err)
 		}
@@ -263,24 +264,24 @@ func openPool(path string, conns int, pragmas ...string) (*sql.DB, error) {
 }
 
 // checkOwner refuses a database that is not ours; an empty one will do where
-// it may be made ours. It only reads.
-func checkOwner(ctx context.Context, path string, mayBeEmpty bool) error {
+// it may be made ours, and is said to be new. It only reads.
+func checkOwner(ctx context.Context, path string, mayBeEmpty bool) (isNew bool, err error) {
 	db, err := openPool(path, 1)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer db.Close()
 	var id, tables int
 	err = db.QueryRowContext(ctx, "SELECT application_id, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id").Scan(&id, &tables)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s is not a database that can be used: %w", path, err)
+		return false, fmt.Errorf("%s is not a database that can be used: %w", path, err)
 	case id == applicationID:
-		return nil
+		return false, nil
 	case id != 0 || tables > 0:
-		return fmt.Errorf("%s is another program's database: name a file of Gatehouse's own with --database", path)
+		return false, fmt.Errorf("%s is another program's database: name a file of Gatehouse's own with --database", path)
 	case !mayBeEmpty:
-		return fmt.Errorf("%s is empty: `gatehouse serve` or `gatehouse migrate up` makes a database of it", path)
+		return false, fmt.Errorf("%s is empty: `gatehouse serve` or `gatehouse migrate up` makes a database of it", path)
 	}
-	return nil
+	return true, nil
 }
