@@ -3,31 +3,13 @@ package app
 import (
 	"context"
 	"fmt"
-	"time"
 
-	"gatehouse/internal/account"
-	"gatehouse/internal/apikey"
-	"gatehouse/internal/billing"
-	"gatehouse/internal/ratelimit"
+	"gatehouse/internal/store"
 	"gatehouse/internal/store/sqlite"
 )
 
-// Store is all that a node and an operator's commands ask of a database.
-type Store interface {
-	account.Store
-	account.Registry
-	apikey.Checker
-	apikey.Registry
-	billing.Store
-	billing.Auditor
-	ratelimit.Store
-	// Sweep removes the windows that hold no live stamp, by each policy's
-	// window, and returns how many there were and how many are gone.
-	Sweep(ctx context.Context, windows map[ratelimit.Name]time.Duration) (seen, removed int, err error)
-	// Ping says whether the database can be read and written.
-	Ping(ctx context.Context) error
-	Close() error
-}
+// Store is what operators' commands work on.
+type Store = store.Store
 
 // OpenStore opens the database for an operator's command, beside a node that
 // serves it or without one. The schema must be up to date.

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"gatehouse/internal/store"
 	"gatehouse/internal/store/sqlite"
 	"gatehouse/internal/store/storetest"
 )
@@ -13,7 +14,7 @@ func TestConformance(t *testing.T) {
 		clock := storetest.NewClock()
 		path := filepath.Join(tb.TempDir(), "test.db")
 		var open *sqlite.Store
-		reopen := func(tb testing.TB) storetest.Store {
+		reopen := func(tb testing.TB) store.Store {
 			tb.Helper()
 			if open != nil {
 				if err := open.Close(); err != nil {

@@ -10,12 +10,13 @@ import (
 
 	"gatehouse/internal/apikey"
 	"gatehouse/internal/ratelimit"
+	"gatehouse/internal/store"
 )
 
 var onboarding = ratelimit.Limit{Count: 10, Window: time.Minute}
 
 // take asks for a place; the tests' policy is onboarding.
-func take(t testing.TB, s Store, limit ratelimit.Limit, key string) ratelimit.Decision {
+func take(t testing.TB, s store.Store, limit ratelimit.Limit, key string) ratelimit.Decision {
 	t.Helper()
 	d, err := s.Take(t.Context(), ratelimit.Onboarding, limit, key)
 	if err != nil {

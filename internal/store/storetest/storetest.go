@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"context"
 	"errors"
 	"sync"
 	"testing"
@@ -13,29 +12,16 @@ import (
 	"gatehouse/internal/apikey"
 	"gatehouse/internal/billing"
 	"gatehouse/internal/fault"
-	"gatehouse/internal/ratelimit"
+	"gatehouse/internal/store"
 )
-
-// Store is all that the domains ask of a database.
-type Store interface {
-	account.Store
-	account.Registry
-	apikey.Checker
-	apikey.Registry
-	billing.Store
-	billing.Auditor
-	ratelimit.Store
-	Sweep(ctx context.Context, windows map[ratelimit.Name]time.Duration) (seen, removed int, err error)
-	Ping(ctx context.Context) error
-}
 
 // Backend is one empty database. Differences are declared, never guessed.
 type Backend struct {
-	Store
+	store.Store
 	// Clock moves the store's clock.
 	Clock *Clock
 	// Reopen closes the store and opens it again on the same data.
-	Reopen func(testing.TB) Store
+	Reopen func(testing.TB) store.Store
 }
 
 // Clock is a store's clock in the tests' hands.
