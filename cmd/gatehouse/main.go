@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"gatehouse/internal/fault"
-	"gatehouse/internal/settings"
+	"gatehouse/internal/nearest"
 )
 
 // version is set by the build.
@@ -134,7 +134,7 @@ func noUnknownCommand(c *cobra.Command, args []string) error {
 	for _, sub := range c.Commands() {
 		names = append(names, sub.Name())
 	}
-	return usageError{fmt.Errorf("unknown command %q for %q%s", args[0], c.CommandPath(), settings.DidYouMean(args[0], names))}
+	return usageError{fmt.Errorf("unknown command %q for %q%s", args[0], c.CommandPath(), nearest.DidYouMean(args[0], names))}
 }
 
 // group is a command that only has commands below it.
@@ -163,7 +163,7 @@ func nearestFlag(c *cobra.Command, err error) string {
 	add := func(f *pflag.Flag) { names = append(names, "--"+f.Name) }
 	c.Flags().VisitAll(add)
 	c.InheritedFlags().VisitAll(add)
-	return settings.DidYouMean("--"+e.GetSpecifiedName(), names)
+	return nearest.DidYouMean("--"+e.GetSpecifiedName(), names)
 }
 
 func versionCommand() *cobra.Command {

@@ -12,6 +12,7 @@ import (
 
 	"gatehouse/internal/account/email"
 	"gatehouse/internal/apikey"
+	"gatehouse/internal/nearest"
 	"gatehouse/internal/ratelimit"
 	"gatehouse/internal/settings"
 )
@@ -102,7 +103,7 @@ func (c *Config) Settings() []settings.Setting {
 		{Name: "trusted-proxies", Help: "CIDRs of proxies whose X-Forwarded-For counts, by comma", Read: c.readProxies},
 		{Name: "mode", Default: "live", Help: "live, test or dev; test and dev issue gk_test_ keys", Read: func(s string) error {
 			if c.Mode = Mode(s); c.Mode != Live && c.Mode != Test && c.Mode != Dev {
-				return fmt.Errorf("%q: want live, test or dev%s", s, settings.DidYouMean(s, []string{"live", "test", "dev"}))
+				return fmt.Errorf("%q: want live, test or dev%s", s, nearest.DidYouMean(s, []string{"live", "test", "dev"}))
 			}
 			return nil
 		}},
@@ -221,6 +222,6 @@ func oneOf(into *string, values ...string) func(string) error {
 				return nil
 			}
 		}
-		return fmt.Errorf("%q: want %s%s", s, strings.Join(values, " or "), settings.DidYouMean(s, values))
+		return fmt.Errorf("%q: want %s%s", s, strings.Join(values, " or "), nearest.DidYouMean(s, values))
 	}
 }

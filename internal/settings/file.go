@@ -10,6 +10,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"gatehouse/internal/nearest"
 )
 
 // readFile reads a YAML file of settings: one mapping from names to scalars,
@@ -59,7 +61,7 @@ func readFile(all []Setting, path string) (map[string]found, error) {
 		_, twice := values[name]
 		switch {
 		case !slices.Contains(names, name):
-			errs = append(errs, fmt.Errorf("%s: unknown setting %q%s", where(p.Key), name, DidYouMean(name, names)))
+			errs = append(errs, fmt.Errorf("%s: unknown setting %q%s", where(p.Key), name, nearest.DidYouMean(name, names)))
 		case twice:
 			errs = append(errs, fmt.Errorf("%s: %s is set twice", where(p.Key), name))
 		case err != nil:

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"gatehouse/internal/nearest"
 )
 
 // EnvPrefix begins every variable of ours.
@@ -128,7 +130,7 @@ func readEnv(all []Setting, environ, known []string) (map[string]found, []string
 		case serviceLink.MatchString(line):
 			continue
 		default:
-			errs = append(errs, fmt.Errorf("unknown variable %s%s", name, DidYouMean(name, names)))
+			errs = append(errs, fmt.Errorf("unknown variable %s%s", name, nearest.DidYouMean(name, names)))
 			continue
 		}
 		if _, twice := values[s.Name]; twice {

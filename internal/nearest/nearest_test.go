@@ -1,4 +1,4 @@
-package settings_test
+package nearest_test
 
 import (
 	"fmt"
@@ -7,7 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"gatehouse/internal/settings"
+	"gatehouse/internal/nearest"
 )
 
 // distance is Levenshtein's, by its definition.
@@ -71,12 +71,12 @@ func TestDidYouMeanHintsAtTheNearest(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := settings.DidYouMean(tt.name, known); got != tt.want {
+			if got := nearest.DidYouMean(tt.name, known); got != tt.want {
 				t.Errorf("DidYouMean(%q) = %q, want %q", tt.name, got, tt.want)
 			}
 		})
 	}
-	if got := settings.DidYouMean("listen", nil); got != "" {
+	if got := nearest.DidYouMean("listen", nil); got != "" {
 		t.Errorf("where nothing is known it says %q", got)
 	}
 }
@@ -87,7 +87,7 @@ func TestDidYouMeanNeverHintsAtWhatIsFar(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		name := letters.Draw(t, "name")
 		known := rapid.SliceOfN(letters, 0, 8).Draw(t, "known")
-		got := hinted(t, settings.DidYouMean(name, known), known)
+		got := hinted(t, nearest.DidYouMean(name, known), known)
 		if got == "" {
 			return
 		}
@@ -111,7 +111,7 @@ func TestDidYouMeanSeesThroughOneSlip(t *testing.T) {
 		name := rapid.SampledFrom([]string{
 			meant[:at] + meant[at+1:], meant[:at] + "x" + meant[at+1:], meant[:at] + "x" + meant[at:],
 		}).Draw(t, "slip")
-		got := hinted(t, settings.DidYouMean(name, known), known)
+		got := hinted(t, nearest.DidYouMean(name, known), known)
 		if got == "" || distance(name, got) > 1 {
 			t.Fatalf("for %q it hints at %q, and %q was meant", name, got, meant)
 		}

@@ -1,4 +1,4 @@
-package settings
+package nearest
 
 import "fmt"
 
