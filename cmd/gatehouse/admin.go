@@ -18,12 +18,21 @@ func adminCommand() *cobra.Command {
 
 // adminCommandOn is a command on the store, which it opens and closes.
 func adminCommandOn(c *cobra.Command, run func(ctx context.Context, c *cobra.Command, a adminCall) error, args []string) *cobra.Command {
+	return adminCommandChecked(c, func(app.Config) error { return nil }, run, args...)
+}
+
+// adminCommandChecked is one that looks at the settings before the store is
+// opened.
+func adminCommandChecked(c *cobra.Command, check func(app.Config) error, run func(ctx context.Context, c *cobra.Command, a adminCall) error, args ...string) *cobra.Command {
 	c.Args = exactly(args...)
 	load := settingFlags(c.Flags(), []string{"database", "mode"})
 	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, given []string) (err error) {
 		config, _, _, err := load()
 		if err != nil {
+			return err
+		}
+		if err := check(config); err != nil {
 			return err
 		}
 		store, err := app.OpenStore(c.Context(), config)

@@ -15,11 +15,12 @@ import (
 )
 
 func customersCommand() *cobra.Command {
-	return group("customers", "List, show, suspend and resume customers",
+	return group("customers", "List, show, suspend, resume and purge customers",
 		listCustomers(),
 		onCustomer("show", "Show one customer, by id or e-mail address", show),
 		onCustomer("suspend", "Refuse all of a customer's keys from the next request on", suspend),
 		onCustomer("resume", "Let a suspended customer's keys work again", resume),
+		purgeCustomers(),
 	)
 }
 

@@ -19,4 +19,9 @@ type Registry interface {
 	Suspend(ctx context.Context, id string, at time.Time) (Customer, error)
 	// Resume undoes Suspend.
 	Resume(ctx context.Context, id string) (Customer, error)
+	// PurgeSome removes, in one transaction, the first customers with ids
+	// above after whose canonical address is at exactly domain, with all that
+	// is theirs: keys and ledgers too. It looks at no more than limit of them,
+	// and keeps those that Stripe knows.
+	PurgeSome(ctx context.Context, domain, after string, limit int) (Purged, error)
 }

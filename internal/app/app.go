@@ -87,7 +87,7 @@ func New(ctx context.Context, c Config, version string, log *slog.Logger) (_ *Ap
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead, ErrorLog: quiet,
 		DisableGeneralOptionsHandler: true, // ours answers all
 	}
-	a.admin = &http.Server{Handler: adminHandler(registry), ReadHeaderTimeout: readTimeout, ErrorLog: quiet}
+	a.admin = &http.Server{Handler: adminHandler(registry, a.environment(node, version)), ReadHeaderTimeout: readTimeout, ErrorLog: quiet}
 	if a.publicL, err = listen(ctx, c); err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func newAPI(c Config, store Store, checker *health.Checker, metrics *telemetry.M
 	if err != nil {
 		return nil, fmt.Errorf("email-allow, email-deny: %w", err)
 	}
-	policy := account.Policy{Rules: rules, KeyKind: c.Mode.KeyKind()}
+	policy := account.Policy{Rules: rules.Exempt(c.LoadTestDomains), LoadTest: c.LoadTestDomains, KeyKind: c.Mode.KeyKind()}
 	if c.CheckMX {
 		policy.Mail = email.NewMX(net.DefaultResolver, email.MXOptions{Observe: metrics.MailDomain})
 	}
@@ -188,8 +188,9 @@ func listen(ctx context.Context, c Config) (net.Listener, error) {
 	return l, nil
 }
 
-func adminHandler(registry *prometheus.Registry) http.Handler {
+func adminHandler(registry *prometheus.Registry, environment http.HandlerFunc) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /environment", environment)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)

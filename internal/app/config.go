@@ -48,6 +48,7 @@ type Config struct {
 	EmailAllow          []string
 	EmailDeny           []string
 	CheckMX             bool
+	LoadTestDomains     []string // as email.ParseDomain spells them
 	LogFormat, LogLevel string
 	Policies            map[ratelimit.Name]ratelimit.Policy
 }
@@ -57,7 +58,7 @@ type Config struct {
 // warned of at start.
 var later = []string{
 	"GATEHOUSE_PUBLIC_URL", "GATEHOUSE_STRIPE_WEBHOOK_SECRETS", "GATEHOUSE_STRIPE_API_KEY", "GATEHOUSE_STRIPE_API_BASE",
-	"GATEHOUSE_SMTP_URL", "GATEHOUSE_MAIL_FROM", "GATEHOUSE_MASTER_KEY", "GATEHOUSE_LOAD_TEST_DOMAINS",
+	"GATEHOUSE_SMTP_URL", "GATEHOUSE_MAIL_FROM", "GATEHOUSE_MASTER_KEY",
 	"GATEHOUSE_ANTHROPIC_API_KEY", "GATEHOUSE_OPENAI_API_KEY", "GATEHOUSE_OPENROUTER_API_KEY",
 	"GATEHOUSE_ANTHROPIC_BASE_URL", "GATEHOUSE_OPENAI_BASE_URL", "GATEHOUSE_OPENROUTER_BASE_URL", "GATEHOUSE_OLLAMA_BASE_URL",
 	"GATEHOUSE_LIMIT_CREDENTIAL_EXCHANGE", "GATEHOUSE_LIMIT_STRIPE_WEBHOOK", "GATEHOUSE_LIMIT_WEBHOOK_UNAUTHENTIC",
@@ -113,6 +114,7 @@ func (c *Config) Settings() []settings.Setting {
 		{Name: "email-allow", Help: "domains, with their subdomains, that may sign up though they are on a built-in list, by comma", Read: domains(&c.EmailAllow, func(d []string) error { _, err := email.NewRules(d, nil); return err })},
 		{Name: "email-deny", Help: "domains, with their subdomains, that may not sign up, by comma", Read: domains(&c.EmailDeny, func(d []string) error { _, err := email.NewRules(nil, d); return err })},
 		{Name: "check-mx", Default: "false", Help: "refuse sign-ups whose domain can't receive mail; when the resolver gives no answer they pass", Read: boolean(&c.CheckMX)},
+		{Name: "load-test-domains", Default: "load.gatehouse.internal", Help: "domains, without their subdomains, of load tests' customers, by comma: they may sign up wherever they are, get no mail and no Stripe customer, and admin customers purge removes them; off: none", Read: c.readLoadTestDomains},
 		{Name: "log-format", Default: "json", Help: "json or text", Read: oneOf(&c.LogFormat, "json", "text")},
 		{Name: "log-level", Default: "info", Help: "debug, info, warn or error", Read: oneOf(&c.LogLevel, "debug", "info", "warn", "error")},
 	}
@@ -156,6 +158,21 @@ func (c *Config) readProxies(s string) error {
 			return fmt.Errorf("%q: write IPv4 as IPv4", item)
 		}
 		c.TrustedProxies = append(c.TrustedProxies, p.Masked())
+	}
+	return nil
+}
+
+func (c *Config) readLoadTestDomains(s string) error {
+	c.LoadTestDomains = nil
+	if s == "off" {
+		return nil
+	}
+	for _, item := range split(s) {
+		domain, err := email.ParseDomain(item)
+		if err != nil {
+			return fmt.Errorf("%w: want domains by comma, such as load.example.com, or off", err)
+		}
+		c.LoadTestDomains = append(c.LoadTestDomains, domain)
 	}
 	return nil
 }

@@ -55,6 +55,7 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 	want := app.Config{
 		Listen: "127.0.0.1:8080", AdminListen: "127.0.0.1:9090", Database: "gatehouse.db", AutoMigrate: true,
 		Mode: app.Live, DrainTimeout: 30 * time.Second, LogFormat: "json", LogLevel: "info",
+		LoadTestDomains: []string{"load.gatehouse.internal"},
 	}
 	if diff := cmp.Diff(want, c, cmpopts.IgnoreFields(app.Config{}, "Policies"), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("the defaults differ (-want +got):\n%s", diff)
@@ -101,6 +102,8 @@ func TestEachSettingTakesItsGoodValues(t *testing.T) {
 		{"email-allow", " acme.com ,, mailinator.com,", func(c app.Config) any { return c.EmailAllow }, []string{"acme.com", "mailinator.com"}},
 		{"email-deny", "*.competitor.com,@bücher.de,xyz", func(c app.Config) any { return c.EmailDeny }, []string{"*.competitor.com", "@bücher.de", "xyz"}},
 		{"check-mx", "true", func(c app.Config) any { return c.CheckMX }, true},
+		{"load-test-domains", "Load.ACME.com, bücher.de", func(c app.Config) any { return c.LoadTestDomains }, []string{"load.acme.com", "xn--bcher-kva.de"}},
+		{"load-test-domains", "off", func(c app.Config) any { return c.LoadTestDomains }, []string(nil)},
 		{"log-format", "text", func(c app.Config) any { return c.LogFormat }, "text"},
 		{"log-level", "debug", func(c app.Config) any { return c.LogLevel }, "debug"},
 		{"log-level", "error", func(c app.Config) any { return c.LogLevel }, "error"},
@@ -116,7 +119,7 @@ func TestEachSettingTakesItsGoodValues(t *testing.T) {
 }
 
 func TestEachSettingRefusesItsBadValues(t *testing.T) {
-	const addresses, sqlite = "want HOST:PORT, such as", "want sqlite:FILE"
+	const addresses, sqlite, domainList = "want HOST:PORT, such as", "want sqlite:FILE", "want domains by comma, such as load.example.com, or off"
 	tests := []struct{ name, value, wanted string }{
 		{"listen", "8080", addresses},
 		{"listen", "127.0.0.1", addresses},
@@ -148,6 +151,11 @@ func TestEachSettingRefusesItsBadValues(t *testing.T) {
 		{"email-allow", "two words.com", "want"},
 		{"email-deny", "jane@acme.com", "want"},
 		{"email-deny", "192.0.2.1", "want"},
+		{"load-test-domains", "two words.com", domainList},
+		{"load-test-domains", "internal", domainList},
+		{"load-test-domains", "*.acme.com", domainList},
+		{"load-test-domains", "jane@acme.com", domainList},
+		{"load-test-domains", "192.0.2.1", domainList},
 		{"log-format", "xml", "want json or text"},
 		{"log-format", "JSON", "want json or text"},
 		{"log-level", "info+2", "want debug or info or warn or error"},
@@ -172,7 +180,7 @@ func TestEmptyFlagIsRefusedWhereSomethingMustBe(t *testing.T) {
 		_, _, _, err := app.LoadConfig(map[string]string{name: ""}, nil, "")
 		says(t, err, name+" (flag --"+name+"): ")
 	}
-	flags := map[string]string{"trusted-proxies": "", "tls-cert": "", "tls-key": "", "email-allow": "", "email-deny": ""}
+	flags := map[string]string{"trusted-proxies": "", "tls-cert": "", "tls-key": "", "email-allow": "", "email-deny": "", "load-test-domains": ""}
 	if _, _, _, err := app.LoadConfig(flags, nil, ""); err != nil {
 		t.Errorf("where nothing may be: %v", err)
 	}
@@ -340,12 +348,12 @@ func TestEveryVariableOfTheContractIsKnown(t *testing.T) {
 	var environ []string
 	for name := range strings.FieldsSeq(`PUBLIC_URL STRIPE_WEBHOOK_SECRETS STRIPE_API_KEY STRIPE_API_BASE SMTP_URL MAIL_FROM MASTER_KEY
 		ANTHROPIC_API_KEY OPENAI_API_KEY OPENROUTER_API_KEY ANTHROPIC_BASE_URL OPENAI_BASE_URL OPENROUTER_BASE_URL OLLAMA_BASE_URL
-		LIMIT_CREDENTIAL_EXCHANGE LIMIT_STRIPE_WEBHOOK LIMIT_WEBHOOK_UNAUTHENTIC LOAD_TEST_DOMAINS`) {
+		LIMIT_CREDENTIAL_EXCHANGE LIMIT_STRIPE_WEBHOOK LIMIT_WEBHOOK_UNAUTHENTIC`) {
 		environ = append(environ, "GATEHOUSE_"+name+"=hunter2")
 	}
 	used := []string{
 		"LISTEN=:1", "ADMIN_LISTEN=:2", "DATABASE=sqlite:a", "MODE=dev", "TRUSTED_PROXIES=::1", "LIMIT_ONBOARDING=1/1s",
-		"LIMIT_API=1/1s", "LIMIT_AUTH_FAILURE=1/1s", "LOG_FORMAT=text", "LOG_LEVEL=warn",
+		"LIMIT_API=1/1s", "LIMIT_AUTH_FAILURE=1/1s", "LOG_FORMAT=text", "LOG_LEVEL=warn", "LOAD_TEST_DOMAINS=off",
 	}
 	all := slices.Clone(environ)
 	for _, line := range used {

@@ -2,6 +2,7 @@ package email
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"unicode"
 
@@ -22,6 +23,19 @@ var (
 // joiners stay), then checks hyphens, ASCII, joiners and direction. What it
 // lets through is UTS 46, which is wider than IDNA2008: see validLabel.
 var profile = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.BidiRule())
+
+// ParseDomain returns the one spelling of a domain that addresses can be at: a
+// name of two or more labels, as lower-case A-labels, like Address.Domain.
+func ParseDomain(s string) (string, error) {
+	domain, err := domainASCII(strings.TrimSpace(s))
+	if err == nil && !strings.Contains(domain, ".") {
+		err = errDomain
+	}
+	if err != nil {
+		return "", fmt.Errorf("%q: %w", s, err)
+	}
+	return domain, nil
+}
 
 // domainASCII returns the one spelling of a domain name, as lower-case
 // A-labels. One label is enough for it, and a trailing dot is refused.

@@ -148,3 +148,18 @@ func TestValidLabelIsRFC5892(t *testing.T) {
 		t.Errorf("only %d code points were checked", checked)
 	}
 }
+
+func TestParseDomainSpellsLikeAddresses(t *testing.T) {
+	for given, want := range map[string]string{
+		"Load.ACME.com": "load.acme.com", "BÜCHER.de": "xn--bcher-kva.de", "ｌoad.acme.com": "load.acme.com",
+		"internal": "", "": "", "*.acme.com": "", "x@acme.com": "", "acme.com.": "", "192.0.2.1": "",
+	} {
+		got, err := ParseDomain(given)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v, want %q", given, got, err, want)
+		}
+		if address, aerr := Parse("x@" + given); want != "" && (aerr != nil || address.Domain != got) {
+			t.Errorf("%q: an address is at %q, %v", given, address.Domain, aerr)
+		}
+	}
+}

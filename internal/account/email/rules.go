@@ -36,6 +36,7 @@ func (s domainSet) has(domain string) bool {
 // so any number of goroutines may check against them.
 type Rules struct {
 	allow, deny domainSet
+	exempt      []string // few
 	disposable  []string // sorted: a binary search costs no time at start, as filling a map would
 }
 
@@ -76,13 +77,21 @@ func newDomainSet(entries []string) (domainSet, error) {
 	return set, nil
 }
 
+// Exempt returns the rules with some domains allowed, in Address.Domain's
+// spelling: those alone and not what is below them.
+func (r *Rules) Exempt(domains []string) *Rules {
+	exempt := *r
+	exempt.exempt = domains
+	return &exempt
+}
+
 // Check refuses an address by its domain. The operator's word comes before
 // ours, and a denial before an allowance: deny, allow, reserved, disposable.
 func (r *Rules) Check(a Address) error {
 	switch {
 	case under(a.Domain, r.deny.has):
 		return fault.Field("email", fault.NotAllowed, "email is at a domain that is not allowed here")
-	case under(a.Domain, r.allow.has):
+	case under(a.Domain, r.allow.has), slices.Contains(r.exempt, a.Domain):
 		return nil
 	case under(a.Domain, reserved.has):
 		return fault.Field("email", fault.Disposable, "email is at a reserved domain, which is refused like a disposable one")

@@ -151,3 +151,30 @@ func TestDisposableListIsSound(t *testing.T) {
 		}
 	}
 }
+
+func TestExemptDomainsAreAllowedExactly(t *testing.T) {
+	before := rules(t, nil, []string{"denied.internal"})
+	r := before.Exempt([]string{"load.gatehouse.internal", "mailinator.com", "load.denied.internal"})
+	tests := []struct{ given, want string }{
+		{"x@load.gatehouse.internal", ""},
+		{"x@LOAD.Gatehouse.internal", ""},
+		{"x@mailinator.com", ""},
+		{"x@sub.load.gatehouse.internal", fault.Disposable},
+		{"x@evil-load.gatehouse.internal", fault.Disposable},
+		{"x@gatehouse.internal", fault.Disposable},
+		{"x@sub.mailinator.com", fault.Disposable},
+		{"x@load.denied.internal", fault.NotAllowed},
+	}
+	for _, tt := range tests {
+		address, err := email.Parse(tt.given)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := reason(t, r.Check(address)); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.given, got, tt.want)
+		}
+		if reason(t, before.Check(address)) == "" {
+			t.Errorf("%s: the rules that others hold were changed", tt.given)
+		}
+	}
+}

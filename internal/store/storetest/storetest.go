@@ -58,6 +58,8 @@ func Run(t *testing.T, open func(testing.TB) Backend) {
 		{"Enter", enterTests},
 		{"Ledger", ledgerTests},
 		{"Limits", limitTests},
+		{"Purge", purgeTests},
+		{"About", aboutTests},
 	} {
 		for name, test := range group.tests {
 			t.Run(group.name+"/"+name, func(t *testing.T) {

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/internal/account"
+	"gatehouse/internal/account/email"
+	"gatehouse/internal/app"
+)
+
+// purgeNews is how many customers a purge removes between two lines about it,
+// of which the first is after its first step.
+const purgeNews = 5_000
+
+func purgeCustomers() *cobra.Command {
+	c := &cobra.Command{
+		Use: "purge", Short: "Remove all customers at a load-test domain, with keys and ledgers",
+		Long: `Removes all customers whose e-mail address is at a load-test domain, with their
+keys and ledgers, and says how many. A node may serve meanwhile. It goes in
+steps, each of which is whole whatever ends it: run it again to do the rest.
+Customers that Stripe knows are kept.`,
+	}
+	given := c.Flags().String("domain", "", "one of load-test-domains (its subdomains are others)")
+	var domain string
+	check := func(config app.Config) (err error) {
+		if domain, err = email.ParseDomain(*given); err != nil {
+			return usageError{fmt.Errorf("--domain %w", err)}
+		}
+		if !slices.Contains(config.LoadTestDomains, domain) {
+			return usageError{fmt.Errorf("%s is no load-test domain (those are: %s); all its customers can be removed only once it is in GATEHOUSE_LOAD_TEST_DOMAINS, or in load-test-domains of the file that --config names",
+				domain, cmp.Or(strings.Join(config.LoadTestDomains, ", "), "none"))}
+		}
+		return nil
+	}
+	return adminCommandChecked(c, check, func(ctx context.Context, c *cobra.Command, a adminCall) error {
+		news := 1
+		done, err := account.Purge(ctx, a.store, domain, func(p account.Purged) {
+			if p.Removed >= news && p.Next != "" {
+				news = p.Removed + purgeNews
+				fmt.Fprintf(c.ErrOrStderr(), "gatehouse: %d customers removed\n", p.Removed)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		t := table{json: struct {
+			Domain  string `json:"domain"`
+			Removed int    `json:"removed"`
+			Kept    int    `json:"kept"`
+		}{domain, done.Removed, done.Kept}}
+		t.add("domain", domain)
+		t.add("removed", strconv.Itoa(done.Removed))
+		t.add("kept", strconv.Itoa(done.Kept))
+		return t.print(c.OutOrStdout(), a.json)
+	})
+}
