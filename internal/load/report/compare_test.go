@@ -1,0 +1,130 @@
+package report
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gatehouse/internal/load"
+	"gatehouse/internal/load/gate"
+)
+
+func TestCompare(t *testing.T) {
+	r := fixture()
+	c, checks := Compare("before", fixtureBaseline(), r)
+	if len(c.Outcomes) != 3 || c.Outcomes[0].Counterpart || !c.Outcomes[1].Counterpart || c.Outcomes[2].Counterpart {
+		t.Fatalf("counterparts: %+v", c.Outcomes)
+	}
+	var rows []string
+	for _, row := range c.Outcomes[1].Rows {
+		rows = append(rows, strings.Join([]string{row.Stat, known("ms", row.Ours), known("ms", row.OursService), known("ms", row.Theirs), known("ratio", row.Ratio)}, " | "))
+	}
+	want := []string{
+		"avg | 0.73 ms | 0.67 ms | 4.43 ms | 0.16×",
+		"p50 | 0.51 ms | 0.45 ms | 3.76 ms | 0.13×",
+		"p90 | 1.53 ms | 1.45 ms | 5.46 ms | 0.28×",
+		"p95 | 1.75 ms | 1.66 ms | 6.42 ms | 0.27×",
+		"p99 | – | – | – | –",
+		"max | 2.00 ms | 1.90 ms | 646.68 ms | 0.003×",
+	}
+	if diff := cmp.Diff(want, rows); diff != "" {
+		t.Error(diff)
+	}
+	var said []string
+	for _, check := range checks {
+		said = append(said, check.Expression+": "+string(check.Verdict))
+	}
+	want = []string{
+		"limited.latency.avg < 2 × 4.43ms of before: pass",
+		"limited.latency.p50 < 2 × 3.76ms of before: pass",
+		"limited.latency.p90 < 2 × 5.46ms of before: pass",
+		"limited.latency.p95 < 2 × 6.42ms of before: pass",
+	}
+	if diff := cmp.Diff(want, said); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestCompareEnvironmentsFirst(t *testing.T) {
+	c, _ := Compare("before", fixtureBaseline(), fixture())
+	rows := map[string]EnvironmentRow{}
+	for _, row := range c.Environment {
+		rows[row.Fact] = row
+	}
+	for _, want := range []EnvironmentRow{
+		{"load test", "1.2.3", "k6 v0.54.0"},
+		{"requests sent", "20.00/s", "353.77/s"},
+		{"generator: processor", "Some CPU @ 2.50GHz", "not recorded"},
+		{"target on the generator's machine", "yes", "not recorded"},
+		{"target: database", "sqlite 3.50.4", "not recorded"},
+	} {
+		if got := rows[want.Fact]; got != want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
+}
+
+// flat is n answers that all took so long.
+func flat(key string, kind load.Kind, n int, each time.Duration) *load.Series {
+	return &load.Series{Request: "x", Key: key, Name: key, Kind: kind, Latency: spread(n, each, each), Service: spread(n, each, each)}
+}
+
+func TestCompareChecks(t *testing.T) {
+	p95, zero := 1.0, 0.0
+	theirs := func(key string, times Times) *Summary {
+		return &Summary{Outcomes: map[string]Outcome{key: {Latency: times}}}
+	}
+	tests := []struct {
+		name     string
+		ours     *load.Series
+		baseline *Summary
+		want     string
+	}{
+		{"just below twice", flat("200", load.Success, 72, 1999*time.Microsecond), theirs("200", Times{P95: &p95}), "pass"},
+		{"twice", flat("200", load.Success, 72, 2*time.Millisecond), theirs("200", Times{P95: &p95}), "fail"},
+		{"too few of ours", flat("200", load.Success, 71, time.Millisecond), theirs("200", Times{P95: &p95}), "inconclusive: too few times: had 71"},
+		{"a tail decides nothing", flat("200", load.Success, 999, time.Hour), theirs("200", Times{P99: &p95, Max: &p95}), "inconclusive: no outcome has a counterpart with times"},
+		{"nothing to divide by", flat("200", load.Success, 72, time.Millisecond), theirs("200", Times{P95: &zero}), "inconclusive: no outcome has a counterpart with times"},
+		{"another status", flat("200", load.Success, 72, time.Millisecond), theirs("201", Times{P95: &p95}), "inconclusive: no outcome has a counterpart with times"},
+		{"a counterpart without times", flat("200", load.Success, 72, time.Millisecond), theirs("200", Times{}), "inconclusive: no outcome has a counterpart with times"},
+		{"failures may fail slowly", flat("500", load.Failure, 72, time.Hour), theirs("500", Times{P95: &p95}), "inconclusive: no outcome has a counterpart with times"},
+		{"no outcomes of theirs", flat("200", load.Success, 72, time.Millisecond), &Summary{}, "inconclusive: no outcome has a counterpart with times"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, checks := Compare("before", tt.baseline, &Run{Result: &load.Result{Series: []*load.Series{tt.ours}}})
+			if len(checks) != 1 {
+				t.Fatalf("%d checks", len(checks))
+			}
+			got := string(checks[0].Verdict)
+			if checks[0].Why != "" {
+				got += ": " + checks[0].Why
+			}
+			if got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestCompareWithOurOwn: a run that is compared with itself has a counterpart
+// for each outcome, and the ratio 1.
+func TestCompareWithOurOwn(t *testing.T) {
+	r := fixture()
+	c, checks := Compare("itself", Summarize(r), r)
+	for _, o := range c.Outcomes {
+		if !o.Counterpart {
+			t.Errorf("%s has no counterpart", o.Key)
+		}
+	}
+	if len(checks) != 8 {
+		t.Errorf("%d checks, want 4 each of created and limited", len(checks))
+	}
+	for _, check := range checks {
+		if check.Observed == nil || *check.Observed != 1 || check.Verdict != gate.Pass {
+			t.Errorf("%+v", check)
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package report
+
+import (
+	"encoding/xml"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"gatehouse/internal/load/gate"
+)
+
+type junitSuites struct {
+	XMLName xml.Name   `xml:"testsuites"`
+	Suite   junitSuite `xml:"testsuite"`
+}
+
+type junitSuite struct {
+	Name       string          `xml:"name,attr"`
+	Tests      int             `xml:"tests,attr"`
+	Failures   int             `xml:"failures,attr"`
+	Errors     int             `xml:"errors,attr"`
+	Time       string          `xml:"time,attr"` // seconds
+	Timestamp  string          `xml:"timestamp,attr"`
+	Properties []junitProperty `xml:"properties>property"`
+	Cases      []junitCase     `xml:"testcase"`
+}
+
+type junitProperty struct {
+	Name  string `xml:"name,attr"`
+	Value string `xml:"value,attr"`
+}
+
+type junitCase struct {
+	Name      string      `xml:"name,attr"`
+	ClassName string      `xml:"classname,attr"`
+	Time      string      `xml:"time,attr"`
+	Failure   *junitFault `xml:"failure"`
+	Error     *junitFault `xml:"error"`
+	Output    string      `xml:"system-out,omitempty"`
+}
+
+// junitFault has its numbers in the body: some readers show nothing else.
+type junitFault struct {
+	Message string `xml:"message,attr"`
+	Type    string `xml:"type,attr"`
+	Body    string `xml:",chardata"`
+}
+
+// JUnit writes each check as a test case, and one of the name "verdict" for
+// the run. What failed is a failure; what could not be told is an error, never
+// skipped, since CI takes that for well.
+func JUnit(w io.Writer, r *Run) error {
+	suite := junitSuite{
+		Name:      "load run " + r.Plan,
+		Time:      strconv.FormatFloat(round(r.Result.Elapsed.Seconds()), 'f', -1, 64),
+		Timestamp: r.Result.Started.UTC().Format(time.RFC3339),
+		Properties: []junitProperty{
+			{"tool_version", r.ToolVersion}, {"plan_hash", r.PlanHash}, {"profile", r.Profile},
+			{"seed", strconv.FormatUint(r.Seed, 10)}, {"target", r.Target},
+		},
+	}
+	add := func(name string, verdict gate.Verdict, message, body string) {
+		c := junitCase{Name: name, ClassName: "gatehouse.load." + r.Plan, Time: "0"}
+		fault := &junitFault{Message: message, Type: string(verdict), Body: body}
+		switch verdict {
+		case gate.Pass:
+			c.Output = body
+		case gate.Fail:
+			c.Failure = fault
+			suite.Failures++
+		default:
+			c.Error = fault
+			suite.Errors++
+		}
+		suite.Cases = append(suite.Cases, c)
+		suite.Tests++
+	}
+	add("verdict", r.Verdict, Headline(r), Headline(r)+"\n"+strings.Join(r.Reasons, "\n"))
+	for _, c := range r.Checks {
+		body := fmt.Sprintf("expression: %s\nobserved: %s\nverdict: %s\n", c.Expression, known(c.Unit, c.Observed), c.Verdict)
+		if c.Why != "" {
+			body += "why: " + c.Why + "\n"
+		}
+		add(c.Name, c.Verdict, c.Name+": observed "+known(c.Unit, c.Observed), body)
+	}
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return err
+	}
+	e := xml.NewEncoder(w)
+	e.Indent("", "  ")
+	if err := e.Encode(junitSuites{Suite: suite}); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\n")
+	return err
+}

@@ -1,0 +1,128 @@
+package report
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gatehouse/internal/load"
+	"gatehouse/internal/load/gate"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll("testdata", 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, got, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (written anew with -update):\n%s", path, diff)
+	}
+}
+
+func written(t *testing.T, write func(*bytes.Buffer) error) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := write(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestMarkdown(t *testing.T) {
+	golden(t, "report.md", written(t, func(b *bytes.Buffer) error { return Markdown(b, fixture()) }))
+}
+
+func TestMarkdownOfNothing(t *testing.T) {
+	text := string(written(t, func(b *bytes.Buffer) error { return Markdown(b, nothing()) }))
+	for _, want := range []string{
+		"**INCONCLUSIVE: of 0 requests none succeeded and 0 failed.**", "- too few successes: none of 0 requests succeeded",
+		"The plan has no gates.", "Nothing was refused as expected.", "Nothing failed.", "The target told nothing of itself.",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("it lacks %q", want)
+		}
+	}
+	if strings.Contains(text, "NaN") || strings.Contains(text, "Inf") {
+		t.Error("it divides by zero")
+	}
+}
+
+// TestMarkdownKeepsHostileTextText: what a plan or a target says stays in its
+// cell, and is no markup.
+func TestMarkdownKeepsHostileTextText(t *testing.T) {
+	const evil = "a|b\n# c\r\n<script>`x`</script> [l](javascript:1) **bold** \u202e\x00\\"
+	const kept = `a\|b \# c  \<script\>\` + "`x\\`" + `\</script\> \[l\](javascript:1) \*\*bold\*\*  \\`
+	r := fixture()
+	r.Plan, r.Profile, r.Clients, r.Target = evil, evil, evil, evil
+	r.Reasons, r.Notes = []string{evil}, []string{evil}
+	r.Checks = []gate.Check{{Name: evil, Expression: evil, Unit: gate.Count, Verdict: gate.Inconclusive, Why: evil}}
+	r.Baseline.Name, r.Baseline.Notes = evil, []string{evil}
+	r.Result.Connections.Policies = []string{evil}
+	for _, s := range r.Result.Series {
+		s.Name, s.Example, s.Kind = evil, evil, load.Failure
+	}
+	text := string(written(t, func(b *bytes.Buffer) error { return Markdown(b, r) }))
+	if n := strings.Count(text, kept); n < 15 {
+		t.Errorf("the text is there %d times as it should be:\n%s", n, text)
+	}
+	width := 0
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "|") {
+			width = 0
+			continue
+		}
+		cells := strings.Count(strings.ReplaceAll(line, `\|`, ""), "|")
+		if width > 0 && cells != width {
+			t.Errorf("a row of %d cells in a table of %d: %s", cells, width, line)
+		}
+		width = cells
+	}
+	text = strings.ReplaceAll(text, `\<`, "")
+	for _, bad := range []string{"<", "\x00", "\u202e", "\r", "\n# c"} {
+		if strings.Contains(text, bad) {
+			t.Errorf("it has %q", bad)
+		}
+	}
+}
+
+func TestHeadline(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*Run)
+		want   string
+	}{
+		{"passed", func(*Run) {}, "PASS: of 1,200 requests 1,099 succeeded (p95 7.87 ms), 100 were refused as expected and 1 failed."},
+		{"without gates", func(r *Run) { r.Checks = nil }, "PASS without gates: of 1,200 requests 1,099 succeeded"},
+		{"failed", func(r *Run) { r.Verdict = gate.Fail }, "FAIL: of 1,200"},
+		{"unsent", func(r *Run) { r.Result.Unsent = 5000 }, ", 1 failed and 5,000 were never sent."},
+		{"interrupted", func(r *Run) { r.Verdict, r.Result.Interrupted = gate.Inconclusive, true }, "and 1 failed; the run was interrupted."},
+		{"refusals alone", func(r *Run) { r.Result.Series = r.Result.Series[3:] }, "requests none succeeded, 100 were refused as expected and 0 failed."},
+		{"too few for a percentile", func(r *Run) { r.Result.Series = r.Result.Series[2:3] }, "requests 20 succeeded and 0 failed."},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := fixture()
+			tt.change(r)
+			if got := Headline(r); !strings.Contains(got, tt.want) {
+				t.Errorf("%q lacks %q", got, tt.want)
+			}
+		})
+	}
+}

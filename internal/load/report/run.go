@@ -1,0 +1,95 @@
+package report
+
+import (
+	"time"
+
+	"gatehouse/internal/load"
+	"gatehouse/internal/load/gate"
+	"gatehouse/internal/machine"
+)
+
+// Run is everything that a report is made of.
+type Run struct {
+	ToolVersion string
+	Plan        string // its name
+	PlanHash    string // SHA-256 of the plan in effect, in hex
+	Profile     string // "" for the plan as it is
+	Seed        uint64
+	Target      string // URL
+	Stages      []load.Stage
+	Clients     string // who sent, in words: "onboard: 400 loopback addresses"
+	Timeout     time.Duration
+
+	Result      *load.Result
+	Environment Environment
+	Checks      []gate.Check
+	Verdict     gate.Verdict
+	Reasons     []string    // why it is no pass; empty for a pass
+	Notes       []string    // what a reader should know and that decides nothing
+	Baseline    *Comparison // nil: compared with nothing
+}
+
+// Environment is what the figures hold for.
+type Environment struct {
+	Generator Generator `json:"generator"`
+	Target    Target    `json:"target"`
+}
+
+// Generator is where the load came from.
+type Generator struct {
+	machine.Facts
+	Go         string `json:"go"`
+	GOMAXPROCS int    `json:"gomaxprocs"`
+}
+
+// Target is what was measured, as far as it told.
+type Target struct {
+	// Source says where this is from: "admin listener", "health" or "" when the
+	// target told nothing.
+	Source string `json:"source"`
+	// SameMachine: it shared the generator's processors, by its loopback address.
+	SameMachine bool `json:"same_machine"`
+	*machine.Facts
+	Node       string            `json:"node,omitzero"`
+	Version    string            `json:"version,omitzero"`
+	Mode       string            `json:"mode,omitzero"`
+	Go         string            `json:"go,omitzero"`
+	GOMAXPROCS int               `json:"gomaxprocs,omitzero"`
+	Nodes      int               `json:"nodes,omitzero"`
+	Database   Database          `json:"database,omitzero"`
+	Limits     map[string]string `json:"limits,omitzero"`   // policy to "10/60s" or "off"
+	Policies   []string          `json:"policies,omitzero"` // RateLimit-Policy fields seen in answers
+}
+
+// Database is the target's.
+type Database struct {
+	Driver   string            `json:"driver,omitzero"`
+	Version  string            `json:"version,omitzero"`
+	Settings map[string]string `json:"settings,omitzero"` // those that decide durability and speed
+}
+
+// Comparison puts a run beside an earlier one.
+type Comparison struct {
+	Name        string
+	Notes       []string // what the earlier one lacks: "summary only", "refusals only"
+	Environment []EnvironmentRow
+	Outcomes    []OutcomeComparison
+}
+
+// EnvironmentRow is one fact about both runs: it is compared before any figure.
+type EnvironmentRow struct{ Fact, Ours, Theirs string }
+
+// OutcomeComparison is one outcome of ours beside the same of theirs.
+type OutcomeComparison struct {
+	Name, Key   string // ours
+	Counterpart bool   // false: theirs has none, and there are no rows
+	Rows        []ComparisonRow
+}
+
+// ComparisonRow is one statistic, in milliseconds. What is nil is not known.
+type ComparisonRow struct {
+	Stat          string // "p95"
+	Ours          *float64
+	OursService   *float64 // sent to done: the nearest to what most tools call duration
+	Theirs, Ratio *float64 // Ratio is Ours by Theirs
+}

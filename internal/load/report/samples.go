@@ -1,0 +1,96 @@
+package report
+
+import (
+	"encoding/csv"
+	"io"
+	"strconv"
+	"time"
+
+	"gatehouse/internal/load"
+)
+
+// Samples writes samples.csv, a row a second, while a run goes. Its columns
+// are known before the run: each of the plan's outcomes has its own, whatever
+// else happens shares those of "success" and "failure".
+type Samples struct {
+	csv   *csv.Writer
+	names []string // what the groups of columns are of
+}
+
+// NewSamples begins the file. That its head could not be written is told by
+// the first Add.
+func NewSamples(w io.Writer, outcomes []load.Outcome) *Samples {
+	s := &Samples{csv: csv.NewWriter(w)}
+	for _, o := range outcomes {
+		s.names = append(s.names, o.Name)
+	}
+	s.names = append(s.names, string(load.Failure), string(load.Success))
+	head := []string{
+		"second", "stage", "rate", "due", "sent", "answered", "errors", "in_flight", "waiting", "lag_p99_ms", "lag_max_ms", "opened",
+	}
+	for _, n := range s.names {
+		head = append(head, n+"_count", n+"_p50_ms", n+"_p95_ms", n+"_p99_ms", n+"_max_ms")
+	}
+	_ = s.csv.Write(head) // it is kept until the next flush, and the error with it
+	s.csv.Flush()
+	return s
+}
+
+// Add writes one second's row. Where several statuses share columns their
+// percentiles are left empty, since those of a whole can't be told from those
+// of its parts; its longest time can.
+func (s *Samples) Add(x *load.Sample) error {
+	row := []string{
+		strconv.Itoa(x.Second), strconv.Itoa(x.Stage), strconv.FormatFloat(round(x.Rate), 'f', -1, 64),
+		strconv.FormatInt(x.Due, 10), strconv.FormatInt(x.Sent, 10), strconv.FormatInt(x.Answered, 10), strconv.FormatInt(x.Errors, 10),
+		strconv.Itoa(x.InFlight), strconv.FormatInt(x.Waiting, 10), cell(x.LagP99), cell(x.LagMax), strconv.FormatInt(x.Opened, 10),
+	}
+	groups := make(map[string][]load.Window, len(s.names))
+	for _, w := range x.Windows {
+		if w.Request == "" {
+			name := s.column(w)
+			groups[name] = append(groups[name], w)
+		}
+	}
+	for _, n := range s.names {
+		row = append(row, cells(groups[n])...)
+	}
+	if err := s.csv.Write(row); err != nil {
+		return err
+	}
+	s.csv.Flush()
+	return s.csv.Error()
+}
+
+// column is the name of the columns that a window goes to.
+func (s *Samples) column(w load.Window) string {
+	for _, n := range s.names {
+		if n == w.Name {
+			return n
+		}
+	}
+	if w.Kind == load.Success {
+		return string(load.Success)
+	}
+	return string(load.Failure)
+}
+
+func cells(windows []load.Window) []string {
+	switch len(windows) {
+	case 0:
+		return []string{"0", "", "", "", ""}
+	case 1:
+		w := windows[0]
+		return []string{strconv.FormatInt(w.Count, 10), cell(w.P50), cell(w.P95), cell(w.P99), cell(w.Max)}
+	}
+	var n int64
+	var longest time.Duration
+	for _, w := range windows {
+		n += w.Count
+		longest = max(longest, w.Max)
+	}
+	return []string{strconv.FormatInt(n, 10), "", "", "", cell(longest)}
+}
+
+// cell is a time in milliseconds.
+func cell(t time.Duration) string { return strconv.FormatFloat(round(milliseconds(t)), 'f', -1, 64) }

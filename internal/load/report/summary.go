@@ -1,0 +1,274 @@
+package report
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"gatehouse/internal/load"
+	"gatehouse/internal/load/gate"
+)
+
+// Schema is the version of summary.json; another one is not read.
+const Schema = "gatehouse.load/1"
+
+// maxSummary is the longest summary that is read, in bytes: many times what 64
+// requests with a few dozen outcomes each make.
+const maxSummary = 16 << 20
+
+// Summary is summary.json: the contract's fields, and some beside them.
+type Summary struct {
+	Schema          string    `json:"schema"`
+	ToolVersion     string    `json:"tool_version"`
+	Plan            string    `json:"plan"`
+	PlanHash        string    `json:"plan_hash"`
+	Profile         string    `json:"profile"`
+	Seed            uint64    `json:"seed"`
+	Target          string    `json:"target"`
+	StartedAt       time.Time `json:"started_at"`
+	DurationSeconds float64   `json:"duration_seconds"` // until the last answer
+	PlannedSeconds  float64   `json:"planned_seconds"`  // of the stages together
+	Interrupted     bool      `json:"interrupted"`
+
+	Environment Environment                   `json:"environment"`
+	Stages      []Stage                       `json:"stages"`
+	Clients     string                        `json:"clients"`
+	Requests    Requests                      `json:"requests"`
+	Rate        Rates                         `json:"rate"`
+	InFlight    InFlight                      `json:"in_flight"`
+	Outcomes    map[string]Outcome            `json:"outcomes"` // by status or error, over all requests
+	ByRequest   map[string]map[string]Outcome `json:"by_request"`
+	Connections Connections                   `json:"connections"`
+	Generator   GeneratorLoad                 `json:"generator"`
+
+	Gates    []GateResult `json:"gates"`
+	Baseline string       `json:"baseline,omitzero"` // what the run was compared with
+	Notes    []string     `json:"notes,omitzero"`
+	Verdict  gate.Verdict `json:"verdict"`
+	Reasons  []string     `json:"reasons"`
+}
+
+// Stage is one of the plan's.
+type Stage struct {
+	Seconds float64 `json:"seconds"`
+	Rate    float64 `json:"rate"` // at its end, a second
+}
+
+// Requests counts what was due and what became of it.
+type Requests struct {
+	Scheduled int64 `json:"scheduled"`
+	Sent      int64 `json:"sent"`
+	Answered  int64 `json:"answered"`
+	Unsent    int64 `json:"unsent"`
+	Errors    int64 `json:"errors"`
+}
+
+// Rates are over the planned duration.
+type Rates struct {
+	Offered  float64 `json:"offered_rps"`
+	Achieved float64 `json:"achieved_rps"`
+}
+
+// InFlight is how many requests awaited an answer.
+type InFlight struct {
+	Avg float64 `json:"avg"`
+	Max int     `json:"max"`
+}
+
+// Outcome is all requests that ended alike.
+type Outcome struct {
+	Name    string    `json:"name"`
+	Kind    load.Kind `json:"kind"`
+	Count   int64     `json:"count"`
+	Latency Times     `json:"latency_ms"` // due to done
+	Service Times     `json:"service_ms"` // sent to done
+	Example string    `json:"example,omitzero"`
+}
+
+// Times sums up a distribution, in milliseconds. What there are too few times
+// for is null.
+type Times struct {
+	Min  *float64 `json:"min"`
+	Avg  *float64 `json:"avg"`
+	P50  *float64 `json:"p50"`
+	P90  *float64 `json:"p90"`
+	P95  *float64 `json:"p95"`
+	P99  *float64 `json:"p99"`
+	P999 *float64 `json:"p99_9"`
+	Max  *float64 `json:"max"`
+}
+
+// Connections is the network's part.
+type Connections struct {
+	Opened    int64 `json:"opened"`
+	Reused    int64 `json:"reused"`
+	Connect   Times `json:"connect_ms"`
+	Handshake Times `json:"tls_handshake_ms"`
+	Waiting   Times `json:"waiting_ms"`
+	Receiving Times `json:"receiving_ms"`
+}
+
+// GeneratorLoad is what the run cost the generator.
+type GeneratorLoad struct {
+	Saturated  bool    `json:"saturated"` // it was the bottleneck, and the run says nothing of the target
+	CPUSeconds float64 `json:"cpu_seconds"`
+	MaxRSS     int64   `json:"max_rss_bytes"`
+	MaxLag     float64 `json:"max_lag_ms"`
+	P99Lag     float64 `json:"p99_lag_ms"` // however few requests there were
+	OwnErrors  int64   `json:"own_errors"`
+}
+
+// GateResult is one gate, or one other check, looked at.
+type GateResult struct {
+	Name       string       `json:"name"`
+	Expression string       `json:"expression"`
+	Unit       gate.Unit    `json:"unit"`
+	Observed   *float64     `json:"observed"`
+	Verdict    gate.Verdict `json:"verdict"`
+	Why        string       `json:"why,omitzero"`
+}
+
+// Summarize makes a run's summary.
+func Summarize(r *Run) *Summary {
+	res := r.Result
+	s := &Summary{
+		Schema: Schema, ToolVersion: r.ToolVersion, Plan: r.Plan, PlanHash: r.PlanHash, Profile: r.Profile, Seed: r.Seed, Target: r.Target,
+		StartedAt: res.Started.UTC(), DurationSeconds: round(res.Elapsed.Seconds()), PlannedSeconds: round(res.Planned.Seconds()), Interrupted: res.Interrupted,
+		Environment: r.Environment, Clients: r.Clients,
+		Requests:  Requests{res.Scheduled, res.Sent, res.Answered, res.Unsent, res.Errors},
+		Rate:      Rates{round(over(res.Scheduled, res.Planned)), round(over(res.Sent, res.Planned))},
+		InFlight:  InFlight{round(res.InFlightAvg), res.InFlightMax},
+		Outcomes:  map[string]Outcome{},
+		ByRequest: map[string]map[string]Outcome{},
+		Connections: Connections{
+			res.Connections.Opened, res.Connections.Reused,
+			timesOf(res.Connections.Connect), timesOf(res.Connections.Handshake), timesOf(res.Connections.Waiting), timesOf(res.Connections.Receiving),
+		},
+		Generator: GeneratorLoad{
+			Saturated: gate.Saturated(r.Reasons), CPUSeconds: round(res.Generator.CPU.Seconds()), MaxRSS: res.Generator.MaxRSS,
+			OwnErrors: res.Generator.OwnErrors,
+		},
+		Notes: r.Notes, Verdict: r.Verdict, Reasons: r.Reasons,
+	}
+	if res.Lag.Count() > 0 {
+		p99, _ := res.Lag.Quantile(0.99)
+		s.Generator.MaxLag, s.Generator.P99Lag = round(milliseconds(res.Lag.Max())), round(milliseconds(p99))
+	}
+	for _, stage := range r.Stages {
+		s.Stages = append(s.Stages, Stage{round(stage.Duration.Seconds()), stage.Rate})
+	}
+	for _, o := range byOutcome(res) {
+		s.Outcomes[o.Key] = outcomeOf(o)
+	}
+	for _, o := range res.Series {
+		if s.ByRequest[o.Request] == nil {
+			s.ByRequest[o.Request] = map[string]Outcome{}
+		}
+		s.ByRequest[o.Request][o.Key] = outcomeOf(o)
+	}
+	for _, c := range r.Checks {
+		s.Gates = append(s.Gates, GateResult{c.Name, c.Expression, c.Unit, rounded(c.Observed, 1e6), c.Verdict, c.Why})
+	}
+	if r.Baseline != nil {
+		s.Baseline = r.Baseline.Name
+	}
+	return s
+}
+
+func outcomeOf(s *load.Series) Outcome {
+	return Outcome{Name: s.Name, Kind: s.Kind, Count: s.Count(), Latency: timesOf(s.Latency), Service: timesOf(s.Service), Example: s.Example}
+}
+
+func timesOf(d *load.Distribution) Times {
+	if d.Count() == 0 {
+		return Times{}
+	}
+	exact := func(t time.Duration) *float64 { v := round(milliseconds(t)); return &v }
+	q := func(share float64) *float64 {
+		t, ok := d.Quantile(share)
+		if !ok {
+			return nil
+		}
+		return exact(t)
+	}
+	return Times{exact(d.Min()), exact(d.Mean()), q(0.50), q(0.90), q(0.95), q(0.99), q(0.999), exact(d.Max())}
+}
+
+// JSON is the summary as it is written, its keys always in the same order.
+func (s *Summary) JSON() ([]byte, error) {
+	data, err := json.Marshal(s, json.Deterministic(true), jsontext.WithIndent("  "), jsontext.AllowInvalidUTF8(true))
+	if err != nil {
+		return nil, fmt.Errorf("write the summary: %w", err)
+	}
+	return append(data, '\n'), nil
+}
+
+// ReadSummary reads a summary.json, or a baseline, which may know less: what is
+// absent is not known. Fields that it has no name for are passed over, since a
+// later version may have written them.
+func ReadSummary(data []byte) (*Summary, error) {
+	if len(data) > maxSummary {
+		return nil, fmt.Errorf("read the summary: it is longer than %d bytes", maxSummary)
+	}
+	s := &Summary{}
+	if err := json.Unmarshal(data, s); err != nil {
+		return nil, fmt.Errorf("read the summary: %w", err)
+	}
+	if err := s.validate(); err != nil {
+		return nil, fmt.Errorf("read the summary: %w", err)
+	}
+	return s, nil
+}
+
+func (s *Summary) validate() error {
+	if s.Schema != Schema {
+		return fmt.Errorf("its schema is %.40q, want %q", s.Schema, Schema)
+	}
+	verdicts := []gate.Verdict{"", gate.Pass, gate.Fail, gate.Inconclusive}
+	if !slices.Contains(verdicts, s.Verdict) {
+		return fmt.Errorf("its verdict is %.40q, want pass, fail or inconclusive", s.Verdict)
+	}
+	if s.Outcomes == nil {
+		return errors.New("it has no outcomes")
+	}
+	for key, o := range s.Outcomes {
+		if !slices.Contains([]load.Kind{load.Success, load.Expected, load.Failure}, o.Kind) {
+			return fmt.Errorf("outcome %.40q is of kind %.40q, want success, expected or failure", key, o.Kind)
+		}
+		if o.Count < 0 {
+			return fmt.Errorf("outcome %.40q has the count %d", key, o.Count)
+		}
+		for _, t := range []Times{o.Latency, o.Service} {
+			for _, v := range []*float64{t.Min, t.Avg, t.P50, t.P90, t.P95, t.P99, t.P999, t.Max} {
+				if v != nil && *v < 0 {
+					return fmt.Errorf("outcome %.40q has the time %v ms", key, *v)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// over is a rate a second.
+func over(n int64, d time.Duration) float64 {
+	if d <= 0 {
+		return 0
+	}
+	return float64(n) / d.Seconds()
+}
+
+// round keeps three decimals: a microsecond, of milliseconds.
+func round(v float64) float64 { return *rounded(&v, 1e3) }
+
+func rounded(v *float64, parts float64) *float64 {
+	if v == nil {
+		return nil
+	}
+	r := math.Round(*v*parts) / parts
+	return &r
+}

@@ -1,0 +1,61 @@
+package report
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// SamplesFile is written while the run goes; the others by Write.
+const SamplesFile = "samples.csv"
+
+const (
+	markdownFile = "report.md"
+	htmlFile     = "report.html"
+	junitFile    = "junit.xml"
+	summaryFile  = "summary.json"
+)
+
+// Files are the names of all files of a run's reports.
+func Files() []string { return []string{SamplesFile, markdownFile, htmlFile, junitFile, summaryFile} }
+
+// Write writes a run's reports into a folder that exists, each under a
+// temporary name first, so that none is ever half there. summary.json comes
+// last: where it is, the others have been written or tried. One that can't be
+// written keeps no other from it; the error has all that failed.
+func Write(dir string, r *Run, html func(io.Writer, *Run) error) error {
+	summary := func(w io.Writer, r *Run) error {
+		data, err := Summarize(r).JSON()
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(data)
+		return err
+	}
+	return errors.Join(
+		writeFile(dir, markdownFile, r, Markdown),
+		writeFile(dir, htmlFile, r, html),
+		writeFile(dir, junitFile, r, JUnit),
+		writeFile(dir, summaryFile, r, summary),
+	)
+}
+
+func writeFile(dir, name string, r *Run, write func(io.Writer, *Run) error) (err error) {
+	temporary := filepath.Join(dir, name+".tmp")
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("write %s: %w", name, err)
+			_ = os.Remove(temporary) // what could not be finished; that it stays is the lesser fault
+		}
+	}()
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644) //nolint:gosec // reports are for others to read
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(write(f, r), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temporary, filepath.Join(dir, name))
+}
