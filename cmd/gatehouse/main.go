@@ -26,6 +26,7 @@ const (
 	exitOK          = 0
 	exitFailed      = 1
 	exitUsage       = 2
+	exitUnknown     = 3
 	exitInterrupted = 130
 )
 
@@ -33,6 +34,9 @@ const (
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
+
+// inconclusive is a load run that did not measure what it set out to.
+type inconclusive struct{ error }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
@@ -59,6 +63,9 @@ func run(args []string, out, errOut io.Writer) int {
 	}
 	if errors.Is(err, context.Canceled) { // nothing but a signal cancels
 		return exitInterrupted
+	}
+	if _, ok := err.(inconclusive); ok { //nolint:errorlint // joined with another error it is a failure
+		return exitUnknown
 	}
 	return exitFailed
 }
@@ -89,7 +96,8 @@ holds exact rate limits. One binary; SQLite inside.
 Settings come from flags, then GATEHOUSE_… variables, then a YAML file
 (--config), then defaults; gatehouse config shows the effective ones.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted.`,
+Exit codes: 0 done, 1 failed, 2 wrong usage, settings or plan, 3 inconclusive
+(a load run), 130 interrupted.`,
 		Args:          noUnknownCommand,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 		SilenceUsage:  true,
@@ -104,7 +112,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted.`,
 		return usageError{fmt.Errorf("%w%s", err, nearestFlag(c, err))}
 	})
 	root.SetHelpCommand(helpCommand())
-	root.AddCommand(serveCommand(), migrateCommand(), configCommand(), adminCommand(), openapiCommand(), versionCommand())
+	root.AddCommand(serveCommand(), migrateCommand(), configCommand(), adminCommand(), loadCommand(), openapiCommand(), versionCommand())
 	return root
 }
 

@@ -1,0 +1,277 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"gatehouse/baselines"
+	"gatehouse/internal/load"
+	"gatehouse/internal/load/gate"
+	"gatehouse/internal/load/plan"
+	"gatehouse/internal/load/report"
+	"gatehouse/internal/load/runner"
+	"gatehouse/internal/nearest"
+	"gatehouse/plans"
+)
+
+const (
+	// The domain that sign-ups of a run on loopback get: sign-up accepts it, the
+	// server's default load-test-domains has it, and .internal is nobody's.
+	loopbackDomain = "load.gatehouse.internal"
+	// One processor is enough to send so many requests a second, and cheaper: no
+	// thread then wakes another.
+	oneProcessor = 30_000
+	maxPlanFile  = 1 << 20
+	none         = "none"
+)
+
+// loadRun is what the flags of load run say.
+type loadRun struct {
+	target, targetAdmin string
+	profile, out        string
+	baseline            string
+	seed                uint64
+	domain, via         string
+	yes, json           bool
+	seeded              bool
+}
+
+func loadRunCommand() *cobra.Command {
+	var l loadRun
+	c := &cobra.Command{
+		Use:   "run PLAN",
+		Short: "Run a plan and write its reports",
+		Long: fmt.Sprintf(`Runs a plan, a YAML file or one of those inside: %s.
+Writes summary.json, report.md, report.html, junit.xml and samples.csv to --out.
+
+Requests are sent when they are due, whether or not earlier ones have been
+answered. Ctrl-C ends a run with reports of what was measured; a second one ends
+it at once.
+
+Exit codes: 0 the plan's gates held; 1 a gate failed, or a report could not be
+written; 2 wrong usage or plan, nothing was sent; 3 inconclusive; 130 interrupted.
+
+A first run, with gatehouse serve on this machine:
+
+  gatehouse load run onboarding --profile smoke
+  gatehouse admin customers purge --domain %s`, strings.Join(plans.Names(), ", "), loopbackDomain),
+		Args: exactly("PLAN"),
+	}
+	f := c.Flags()
+	f.StringVar(&l.target, "target", "http://127.0.0.1:8080", "URL of the API")
+	f.StringVar(&l.targetAdmin, "target-admin", "", "URL of the target's admin listener, which tells its machine, database and limits; none: don't ask (default on loopback http://127.0.0.1:9090)")
+	f.StringVar(&l.profile, "profile", "", "one of the plan's profiles; onboarding has smoke, staging, production and reference")
+	f.StringVar(&l.out, "out", "", "folder for the reports (default load-PLAN-PROFILE-TIME)")
+	f.StringVar(&l.baseline, "baseline", "", "summary.json of an earlier run to compare with, or one of "+strings.Join(baselines.Names(), ", ")+"; none: compare with nothing (default: what the plan says)")
+	f.Uint64Var(&l.seed, "seed", 0, "decides which request an arrival is, and what it picks (default: a random one)")
+	f.StringVar(&l.domain, "email-domain", "", "fills {{domain}}; needed off loopback (default on loopback "+loopbackDomain+")")
+	f.StringVar(&l.via, "clients-via", "", "how the plan's clients are told apart, instead of what it says: source (loopback addresses), forwarded (X-Forwarded-For, for a target that trusts this machine as a proxy) or none")
+	f.BoolVar(&l.yes, "yes", false, "send load to a target off loopback")
+	f.BoolVar(&l.json, "json", false, "print the summary as JSON")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		l.seeded = c.Flags().Changed("seed")
+		o, err := l.options(args[0])
+		if err != nil {
+			return usageError{err}
+		}
+		o.Progress = c.ErrOrStderr()
+		if file, ok := o.Progress.(*os.File); ok {
+			o.Terminal = term.IsTerminal(int(file.Fd()))
+		}
+		// A run must not die of a reader that has left: it still has its reports.
+		signal.Ignore(syscall.SIGPIPE)
+		peak := 0.0
+		for _, s := range o.Plan.Stages {
+			peak = max(peak, s.Rate)
+		}
+		if peak <= oneProcessor {
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+		}
+		run, err := runner.Run(c.Context(), o)
+		if run == nil {
+			return usageError{err}
+		}
+		concluded := l.conclude(c.OutOrStdout(), run, o.Out)
+		if err != nil {
+			return errors.Join(err, concluded)
+		}
+		return concluded
+	}
+	return c
+}
+
+// options checks all that can be wrong before anything is sent.
+func (l *loadRun) options(name string) (o runner.Options, err error) {
+	o = runner.Options{ToolVersion: version, Seed: l.seed, Admin: l.targetAdmin, Out: l.out}
+	if o.Target, o.Loopback, err = readTarget(l.target); err != nil {
+		return o, err
+	}
+	if l.domain == "" && o.Loopback {
+		l.domain = loopbackDomain
+	}
+	if !o.Loopback {
+		var missing []string
+		if !l.yes {
+			missing = append(missing, "--yes, which says that it may be loaded")
+		}
+		if l.domain == "" {
+			missing = append(missing, "--email-domain, a domain of yours that its GATEHOUSE_LOAD_TEST_DOMAINS has, so that nobody gets mail")
+		}
+		if len(missing) > 0 {
+			return o, fmt.Errorf("%s is not on this machine: add %s", o.Target, strings.Join(missing, ", and "))
+		}
+	}
+	if ways := []string{string(load.ViaSource), string(load.ViaForwarded), string(load.ViaNone)}; l.via != "" && !slices.Contains(ways, l.via) {
+		return o, fmt.Errorf("--clients-via %q: want source, forwarded or none%s", l.via, nearest.DidYouMean(l.via, ways))
+	}
+	file, text, err := readPlan(name)
+	if err != nil {
+		return o, err
+	}
+	if o.Plan, err = plan.Parse(file, text, plan.Options{
+		Profile: l.profile, Domain: l.domain, Loopback: o.Loopback, Via: load.Via(l.via), Getenv: os.LookupEnv,
+	}); err != nil {
+		return o, err
+	}
+	switch {
+	case o.Admin == none:
+		o.Admin = ""
+	case o.Admin == "" && o.Loopback:
+		o.Admin = "http://127.0.0.1:9090"
+	case o.Admin != "":
+		if _, _, err := readTarget(o.Admin); err != nil {
+			return o, fmt.Errorf("--target-admin: %w", err)
+		}
+	}
+	if !l.seeded {
+		o.Seed = uint64(uint32(time.Now().UnixNano())) // short enough to be typed
+	}
+	if o.Out == "" {
+		o.Out = strings.Join([]string{"load", o.Plan.Name, "plain", time.Now().UTC().Format("20060102T150405Z")}, "-")
+		if o.Plan.Profile != "" {
+			o.Out = strings.Replace(o.Out, "plain", o.Plan.Profile, 1)
+		}
+	}
+	o.BaselineName = l.baseline
+	if o.BaselineName == "" {
+		o.BaselineName = o.Plan.Baseline
+	}
+	if o.BaselineName != "" && o.BaselineName != none {
+		o.Baseline, err = readBaseline(o.BaselineName)
+	}
+	return o, err
+}
+
+// readTarget reads the URL of an API, and says whether it is on this machine.
+func readTarget(text string) (target *url.URL, loopback bool, err error) {
+	target, err = url.Parse(text)
+	switch {
+	case err != nil || target.Scheme != "http" && target.Scheme != "https" || target.Hostname() == "":
+		return nil, false, fmt.Errorf("the target %q is no URL of an API: want http://HOST:PORT or https://HOST", text)
+	case target.User != nil:
+		return nil, false, errors.New("the target's URL has a user or password: it would stand in reports; put it in the plan as a header with {{env NAME}}")
+	case target.RawQuery != "" || target.Fragment != "":
+		return nil, false, fmt.Errorf("the target %q has a query or fragment: they belong to the plan's paths", text)
+	}
+	target = &url.URL{Scheme: target.Scheme, Host: target.Host, Path: strings.TrimRight(target.Path, "/")}
+	addr, err := netip.ParseAddr(target.Hostname())
+	return target, target.Hostname() == "localhost" || err == nil && addr.Unmap().IsLoopback(), nil
+}
+
+// readPlan finds a plan: a file where there is one, otherwise one inside.
+func readPlan(name string) (file string, text []byte, err error) {
+	if text, ok := plans.Named(name); ok && !strings.ContainsAny(name, `/\.`) {
+		return name + ".yaml", text, nil
+	}
+	text, err = readBounded(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil, fmt.Errorf("there is no plan %q%s; inside are %s, and a file is given by its path", name, nearest.DidYouMean(name, plans.Names()), strings.Join(plans.Names(), ", "))
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("read the plan: %w", err)
+	}
+	return name, text, nil
+}
+
+func readBaseline(name string) (*report.Summary, error) {
+	text, ok := baselines.Named(name)
+	if !ok {
+		var err error
+		text, err = readBounded(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("there is no baseline %q%s; inside are %s, and another is the path of a summary.json", name, nearest.DidYouMean(name, baselines.Names()), strings.Join(baselines.Names(), ", "))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the baseline: %w", err)
+		}
+	}
+	s, err := report.ReadSummary(text)
+	if err != nil {
+		return nil, fmt.Errorf("baseline %s: %w", filepath.Base(name), err)
+	}
+	return s, nil
+}
+
+// readBounded reads a file of at most a megabyte.
+func readBounded(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxPlanFile+1))
+	if err == nil && len(text) > maxPlanFile {
+		err = fmt.Errorf("%s is larger than 1 MiB", name)
+	}
+	return text, err
+}
+
+// conclude prints the result and turns it into an exit code. What can't be
+// printed is in the reports.
+func (l *loadRun) conclude(out io.Writer, run *report.Run, dir string) error {
+	if l.json {
+		if text, err := report.Summarize(run).JSON(); err == nil {
+			_, _ = out.Write(text)
+		}
+	} else {
+		fmt.Fprintln(out, report.Headline(run))
+		for _, reason := range run.Reasons {
+			fmt.Fprintln(out, "  "+printable(reason))
+		}
+		t := table{header: []string{"", "GATE", "OBSERVED"}}
+		for _, c := range run.Checks {
+			observed := "not known"
+			if c.Observed != nil {
+				observed = c.Unit.Text(*c.Observed)
+			}
+			t.add(string(c.Verdict), c.Expression, observed)
+		}
+		_ = t.print(out, false)
+		fmt.Fprintf(out, "reports: %s\n", filepath.Join(dir, "report.html"))
+	}
+	switch {
+	case run.Result.Interrupted:
+		return fmt.Errorf("interrupted after %s; the reports cover what was sent: %w", run.Result.Elapsed.Round(time.Second), context.Canceled)
+	case run.Verdict == gate.Fail:
+		return errors.New("the run failed")
+	case run.Verdict == gate.Inconclusive:
+		return inconclusive{errors.New("the run is inconclusive")}
+	}
+	return nil
+}

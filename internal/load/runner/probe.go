@@ -1,0 +1,187 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"gatehouse/internal/load/gate"
+	"gatehouse/internal/load/report"
+)
+
+// probe asks a target about itself, before a run and after it.
+type probe struct {
+	health, admin string // URLs; admin is "" for none
+	client        *http.Client
+}
+
+const (
+	probePatience = 3 * time.Second
+	hurried       = time.Second // when the run was interrupted
+	maxProbe      = 256 << 10   // bytes of an answer
+	// A cluster's nodes answer in turn: so often is asked for the one from before.
+	probeTries = 16
+)
+
+func newProbe(target *url.URL, admin string) *probe {
+	p := &probe{health: target.JoinPath("health").String(), client: &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true, Proxy: nil}, // another node each time
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	if admin != "" {
+		p.admin = admin + "/environment"
+	}
+	return p
+}
+
+// health is what matters here of GET /health.
+type health struct {
+	Status     string   `json:"status"`
+	Version    string   `json:"version"`
+	Mode       string   `json:"mode"`
+	Node       string   `json:"node"`
+	Uptime     *float64 `json:"uptime_seconds"`
+	Clustering struct {
+		Nodes int `json:"node_count"`
+	} `json:"clustering"`
+	Database struct {
+		Driver string `json:"driver"`
+	} `json:"database"`
+}
+
+// look is what a target said of itself at one moment.
+type look struct {
+	at       time.Time
+	err      error // it said nothing
+	alive    bool  // it told its uptime
+	health   health
+	admin    *report.Target // from the admin listener; nil if that told nothing
+	adminErr error
+}
+
+func (p *probe) look(ctx context.Context) look {
+	l := p.lookAtHealth(ctx)
+	if p.admin == "" || l.err != nil {
+		return l
+	}
+	var told report.Target
+	if err := p.get(ctx, p.admin, &told); err != nil {
+		l.adminErr = fmt.Errorf("the admin listener did not say: %w", err)
+	} else if told.Node != l.health.Node || told.Version != l.health.Version {
+		l.adminErr = fmt.Errorf("the admin listener at %s is of another node, %s", p.admin, told.Node)
+	} else {
+		l.admin = &told
+	}
+	return l
+}
+
+func (p *probe) lookAtHealth(ctx context.Context) look {
+	l := look{}
+	l.err = p.get(ctx, p.health, &l.health)
+	l.at = time.Now()
+	l.alive = l.err == nil && l.health.Uptime != nil
+	return l
+}
+
+// lookAgain looks for the same node as before. It has little time when the run
+// was interrupted, but some.
+func (p *probe) lookAgain(ctx context.Context, before look) look {
+	if !before.alive {
+		return look{}
+	}
+	patience := probePatience
+	if ctx.Err() != nil {
+		patience = hurried
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	l := p.lookAtHealth(ctx)
+	for range probeTries {
+		if l.err != nil || l.health.Node == before.health.Node {
+			break
+		}
+		l = p.lookAtHealth(ctx)
+	}
+	return l
+}
+
+func (p *probe) get(ctx context.Context, from string, to any) error {
+	ctx, cancel := context.WithTimeout(ctx, probePatience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, http.NoBody)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", from, err)
+	}
+	resp, err := p.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET %s answered %s", from, resp.Status)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxProbe))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", from, err)
+	}
+	if err := json.Unmarshal(body, to); err != nil {
+		return fmt.Errorf("%s is not as expected: %w", from, err)
+	}
+	return nil
+}
+
+// environment is what is known of the target.
+func (l *look) environment(sameMachine bool, policies []string) report.Target {
+	t := report.Target{}
+	switch {
+	case l.admin != nil:
+		t = *l.admin
+		t.Source = "admin listener"
+	case l.err == nil:
+		t = report.Target{
+			Source: "health", Node: l.health.Node, Version: l.health.Version, Mode: l.health.Mode,
+			Nodes: max(l.health.Clustering.Nodes, 1), Database: report.Database{Driver: l.health.Database.Driver},
+		}
+	}
+	t.SameMachine = sameMachine
+	t.Policies = policies
+	return t
+}
+
+// stayedUp is the gate that no plan has to ask for: the target is the process
+// that it was before. ok is false where it can't be told for any target.
+func stayedUp(before, after look, interrupted bool) (c gate.Check, ok bool) {
+	if !before.alive {
+		return c, false
+	}
+	yes, no := 1.0, 0.0
+	c = gate.Check{
+		Name: "the target stayed up", Expression: "the process that answers /health is the one from before the run",
+		Unit: gate.Truth, Verdict: gate.Fail, Observed: &no,
+	}
+	switch {
+	case after.err != nil && interrupted: // it had little time to answer
+		c.Verdict, c.Observed, c.Why = gate.Inconclusive, nil, after.err.Error()
+	case after.err != nil:
+		c.Why = "after the run it did not answer: " + after.err.Error()
+	case !after.alive || after.health.Node != before.health.Node:
+		c.Verdict, c.Observed = gate.Inconclusive, nil
+		c.Why = fmt.Sprintf("after the run the node %s did not answer, only %s", before.health.Node, after.health.Node)
+	default:
+		// Uptimes are whole or rounded seconds, and clocks drift: a restart shows as
+		// an uptime that is short by at least half of the run.
+		grown := *after.health.Uptime - *before.health.Uptime
+		passed := after.at.Sub(before.at).Seconds()
+		if grown < passed/2-2 {
+			c.Why = fmt.Sprintf("it was started anew %.0f s before the end", *after.health.Uptime)
+			break
+		}
+		c.Verdict, c.Observed = gate.Pass, &yes
+	}
+	return c, true
+}

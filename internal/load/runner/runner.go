@@ -1,0 +1,183 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"gatehouse/internal/load"
+	"gatehouse/internal/load/gate"
+	"gatehouse/internal/load/plan"
+	"gatehouse/internal/load/report"
+	"gatehouse/internal/machine"
+)
+
+// Options is what a run needs beside its plan.
+type Options struct {
+	Plan         *plan.Plan
+	Target       *url.URL
+	Loopback     bool   // the target is on this machine
+	Admin        string // URL of the target's admin listener, "" for none
+	Seed         uint64
+	Out          string          // folder of the reports
+	Baseline     *report.Summary // nil: compare with nothing
+	BaselineName string
+	ToolVersion  string
+	Progress     io.Writer
+	Terminal     bool // Progress is one: its last line is written over
+}
+
+// Run drives a plan and writes its reports. An error means that it could not
+// begin (no *report.Run: nothing was sent) or that a report could not be
+// written (with it). What the run is worth is in its Verdict.
+func Run(ctx context.Context, o Options) (*report.Run, error) {
+	samplesFile, err := openOut(o.Out)
+	if err != nil {
+		return nil, err
+	}
+	defer samplesFile.Close()
+	target := newProbe(o.Target, o.Admin)
+	before := target.look(ctx)
+	run := &report.Run{
+		ToolVersion: o.ToolVersion, Plan: o.Plan.Name, PlanHash: o.Plan.Hash, Profile: o.Plan.Profile, Seed: o.Seed,
+		Target: o.Target.String(), Stages: o.Plan.Stages, Clients: clientsInWords(o.Plan), Timeout: o.Plan.Timeout,
+		Environment: report.Environment{
+			Generator: report.Generator{Facts: machine.Read(), Go: runtime.Version(), GOMAXPROCS: runtime.GOMAXPROCS(0)},
+		},
+	}
+	p := newProgress(o.Progress, o.Terminal, o.Plan)
+	p.begin(run, before)
+
+	// Seconds are written by another goroutine: the engine tells of each while it
+	// holds a lock, and a slow disk must not become the target's latency.
+	seconds := make(chan *load.Sample, 4096) // over an hour of a disk that hangs
+	samples := report.NewSamples(samplesFile, o.Plan.Outcomes)
+	samplesErr := make(chan error, 1)
+	go func() {
+		var failed error
+		for s := range seconds {
+			if failed == nil {
+				failed = samples.Add(s)
+			}
+			p.second(s)
+		}
+		samplesErr <- failed
+	}()
+	run.Result, err = load.Run(ctx, &load.Job{
+		Target: o.Target, Stages: o.Plan.Stages, Requests: o.Plan.Requests, Outcomes: o.Plan.Outcomes,
+		MaxInFlight: o.Plan.MaxInFlight, Timeout: o.Plan.Timeout, Seed: o.Seed,
+		Observe: func(s *load.Sample) { seconds <- s },
+	})
+	close(seconds)
+	failed := <-samplesErr
+	p.end()
+	if err != nil {
+		return nil, errors.Join(err, os.Remove(samplesFile.Name()))
+	}
+	if failed != nil {
+		failed = fmt.Errorf("samples.csv: %w", failed)
+	}
+
+	after := target.lookAgain(ctx, before)
+	run.Environment.Target = before.environment(o.Loopback, run.Result.Connections.Policies)
+	run.Checks = gate.Evaluate(o.Plan.Gates, run.Result)
+	if check, ok := stayedUp(before, after, run.Result.Interrupted); ok {
+		run.Checks = append(run.Checks, check)
+	}
+	if o.Baseline != nil {
+		comparison, checks := report.Compare(o.BaselineName, o.Baseline, run)
+		run.Baseline = comparison
+		run.Checks = append(run.Checks, checks...)
+	}
+	run.Verdict, run.Reasons = gate.Judge(run.Result, o.Plan.Gates, run.Checks)
+	run.Notes = notes(run, before)
+	if err := samplesFile.Sync(); err != nil && failed == nil {
+		failed = fmt.Errorf("samples.csv: %w", err)
+	}
+	return run, errors.Join(failed, report.Write(o.Out, run, report.HTML))
+}
+
+// openOut makes the folder of the reports and the file of samples, which is
+// written as the run goes. A folder that holds an earlier run is refused: its
+// verdict must not be lost, nor taken for this run's.
+func openOut(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // reports are for others to read
+		return nil, fmt.Errorf("make a folder for the reports: %w", err)
+	}
+	for _, name := range report.Files() {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+			return nil, fmt.Errorf("%s holds %s of an earlier run: choose another folder with --out, or remove it", dir, name)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("look into the folder for the reports: %w", err)
+		}
+	}
+	f, err := os.OpenFile(filepath.Join(dir, report.SamplesFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // likewise
+	if err != nil {
+		return nil, fmt.Errorf("write reports: %w", err)
+	}
+	return f, nil
+}
+
+// clientsInWords says who sends.
+func clientsInWords(p *plan.Plan) string {
+	text := ""
+	var seen []*load.Clients
+	for _, r := range p.Requests {
+		if slices.Contains(seen, r.Clients) {
+			continue
+		}
+		seen = append(seen, r.Clients)
+		if text != "" {
+			text += "; "
+		}
+		switch r.Clients.Via {
+		case load.ViaSource:
+			text += fmt.Sprintf("%s from %d loopback addresses in turn", r.Name, r.Clients.Count)
+		case load.ViaForwarded:
+			text += fmt.Sprintf("%s from one address with %d X-Forwarded-For in turn", r.Name, r.Clients.Count)
+		default:
+			text += r.Name + " from one address"
+		}
+	}
+	return text
+}
+
+// noteworthyLag is how late a second's latest request leaves without a word:
+// a machine that others share is late by some milliseconds now and then.
+const noteworthyLag = 50 * time.Millisecond
+
+// notes are what a reader should know and that decides nothing.
+func notes(run *report.Run, before look) []string {
+	var all []string
+	if before.err != nil {
+		all = append(all, "Before the run the target told nothing of itself: "+before.err.Error()+".")
+	} else if !before.alive {
+		all = append(all, "The target tells no uptime at /health, so it is not known whether it was restarted during the run.")
+	}
+	if before.adminErr != nil {
+		all = append(all, "The target's machine, database and limits are not known: "+before.adminErr.Error()+" (--target-admin says where to ask).")
+	}
+	if run.Environment.Target.SameMachine {
+		all = append(all, "Load and target shared one machine: the latencies hold what the load's own work took from the target.")
+	}
+	late, worst := 0, time.Duration(0)
+	for _, s := range run.Result.Samples {
+		if s.LagMax > noteworthyLag {
+			late++
+			worst = max(worst, s.LagMax)
+		}
+	}
+	if late > 0 {
+		all = append(all, fmt.Sprintf("In %d of %d seconds a request left more than %v late, %v at the worst: this machine was busy elsewhere then, and latencies of those seconds hold it.",
+			late, len(run.Result.Samples), noteworthyLag, worst.Round(time.Millisecond)))
+	}
+	return all
+}

@@ -1,0 +1,119 @@
+package runner
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/internal/load"
+	"gatehouse/internal/load/gate"
+	"gatehouse/internal/load/plan"
+	"gatehouse/internal/load/report"
+)
+
+// options are of a run of a tenth of a second against a target.
+func options(t *testing.T, target http.HandlerFunc) Options {
+	t.Helper()
+	s := httptest.NewServer(target)
+	t.Cleanup(s.Close)
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := plan.Parse("p.yaml", []byte(`name: p
+stages: [{duration: 1ms, rate: 500}, {duration: 100ms, rate: 500}]
+requests: [{name: get, method: GET, path: /thing}]
+gates: [all.latency.p50 < 1h]
+`), plan.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Options{Plan: p, Target: u, Loopback: true, Out: filepath.Join(t.TempDir(), "out"), Progress: io.Discard}
+}
+
+func TestRunWritesEverything(t *testing.T) {
+	o := options(t, func(http.ResponseWriter, *http.Request) {})
+	run, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if run.Verdict != gate.Pass || run.Result.Sent != 50 {
+		t.Errorf("%s %v, %d sent; want a pass of 50", run.Verdict, run.Reasons, run.Result.Sent)
+	}
+	for _, name := range report.Files() {
+		if info, err := os.Stat(filepath.Join(o.Out, name)); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// Again into the same folder: refused, and nothing of it touched.
+	before, _ := os.ReadFile(filepath.Join(o.Out, "summary.json"))
+	if run, err := Run(t.Context(), o); run != nil || err == nil || !strings.Contains(err.Error(), "earlier run") {
+		t.Errorf("%v, %v; want it refused", run, err)
+	}
+	if after, err := os.ReadFile(filepath.Join(o.Out, "summary.json")); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the earlier summary was changed (%v)", err)
+	}
+}
+
+func TestRunThatCannotBegin(t *testing.T) {
+	sent := make(chan struct{}, 100)
+	o := options(t, func(http.ResponseWriter, *http.Request) { sent <- struct{}{} })
+	if err := os.WriteFile(o.Out, nil, 0o600); err != nil { // a file where the folder should be
+		t.Fatal(err)
+	}
+	if run, err := Run(t.Context(), o); run != nil || err == nil {
+		t.Errorf("%v, %v; want it refused", run, err)
+	}
+	if len(sent) > 0 {
+		t.Error("and yet something was sent")
+	}
+}
+
+func TestNotes(t *testing.T) {
+	run := &report.Run{Result: &load.Result{Samples: []*load.Sample{
+		{LagMax: time.Millisecond}, {LagMax: 1200 * time.Millisecond}, {LagMax: 60 * time.Millisecond},
+	}}}
+	uptime := 1.0
+	known := look{alive: true, health: health{Uptime: &uptime}}
+	got := strings.Join(notes(run, known), "\n")
+	if !strings.Contains(got, "In 2 of 3 seconds") || !strings.Contains(got, "1.2s at the worst") {
+		t.Errorf("%s; want the late seconds told", got)
+	}
+	run.Result.Samples = nil
+	if got := notes(run, known); len(got) > 0 {
+		t.Errorf("%q; want nothing to note", got)
+	}
+}
+
+func TestProgress(t *testing.T) {
+	p, err := plan.Parse("p.yaml", []byte("name: p\nstages: [{duration: 1m, rate: 20}]\nrequests: [{name: a, method: GET, path: /}]\n"), plan.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tell := func(terminal bool) string {
+		var out bytes.Buffer
+		told := newProgress(&out, terminal, p)
+		for second := range 20 {
+			told.second(&load.Sample{Second: second, Rate: 20, Sent: 20, Windows: []load.Window{
+				{Request: "a", Key: "200", Kind: load.Success, Count: 20, P95: 3 * time.Millisecond},
+				{Key: "200", Kind: load.Success, Count: 20, P95: 3 * time.Millisecond},
+			}})
+		}
+		told.end()
+		return out.String()
+	}
+	lines := strings.Split(strings.TrimSuffix(tell(false), "\n"), "\n")
+	if len(lines) != 2 || !strings.HasPrefix(lines[1], "0:20/1:00 stage 1/1 20.0/s planned, 20/s sent | 400 ok (p95 3.00 ms), 0 expected, 0 failed") {
+		t.Errorf("%q; want a line each ten seconds", lines)
+	}
+	if got := tell(true); strings.Count(got, "\r") != 20 || strings.Count(got, "\n") != 1 {
+		t.Errorf("%q; want one line, written over each second", got)
+	}
+}
