@@ -24,6 +24,8 @@ var measurements = []struct {
 	{"signups", "durable sign-ups over HTTP by 64 clients against raw batched inserts of the same rows", benchSignUps},
 	{"memory", "resident memory under 350 sign-ups a second", benchMemory},
 	{"ready", "time from exec to ready with 100,000 customers", benchReady},
+	{"generator", "the load engine's CPU a request against vegeta's and k6's, and its lag", benchGenerator},
+	{"known", "a server of known latency, as the load engine measures it", benchKnown},
 	{"slow", "latency of others, and memory, beside 2,000 slow clients", benchSlow},
 }
 
@@ -43,7 +45,11 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 7, "how often each comparison takes turns")
 	flag.DurationVar(&o.slice, "slice", 3*time.Second, "how long one turn lasts")
 	bare := flag.String("bare", "", "internal: serve the yardstick, the answer read from this file")
+	known := flag.Bool("known", false, "internal: serve answers after known times")
 	flag.Parse()
+	if *known {
+		log.Fatal(serveKnown())
+	}
 	if *bare != "" {
 		log.Fatal(serveBare(*bare))
 	}
