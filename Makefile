@@ -41,6 +41,10 @@ build: ## build the static binary bin/gatehouse
 test: ## run all tests, which also hold the generated documents to the code
 	@tools/test.sh $(TESTFLAGS) $(PKG)
 
+.PHONY: smoke
+smoke: build ## load a node of its own with the plan onboarding for 20 s; reports in bin/smoke
+	@tools/smoke.sh
+
 .PHONY: race
 race: ## run all tests under the race detector
 	@CGO_ENABLED=1 tools/test.sh -race $(TESTFLAGS) $(PKG)

@@ -6,6 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+tools/browser.sh
 gotestsum=$(tools/tool.sh gotestsum)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
