@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"math"
 	"net"
 	"net/http"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -95,8 +95,8 @@ func heldBy(ctx context.Context, addr string) ([]float64, error) {
 	return held, json.UnmarshalRead(res.Body, &held)
 }
 
-// serveKnown is that server. Each connection has a thread that sleeps by the
-// kernel's clock, since Go's timers would round up to a millisecond.
+// serveKnown is that server. Each connection has a timer of the kernel's, since
+// Go's would round up to a millisecond.
 func serveKnown() error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -113,8 +113,13 @@ func serveKnown() error {
 		}
 		go func() {
 			defer conn.Close()
-			runtime.LockOSThread()
-			_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) // ns; else 50 µs
+			timer, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+			if err != nil {
+				log.Print(err)
+				return
+			}
+			expired := os.NewFile(uintptr(timer), "timer")
+			defer expired.Close()
 			in := bufio.NewReader(conn)
 			for {
 				path, err := readRequest(in)
@@ -122,6 +127,10 @@ func serveKnown() error {
 					return
 				}
 				began := time.Now()
+				if path != "/" && path != "/held" { // the tool asks for its health
+					_, _ = io.WriteString(conn, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+					return
+				}
 				if path == "/held" {
 					mu.Lock()
 					text, err := json.Marshal(held)
@@ -137,9 +146,12 @@ func serveKnown() error {
 				}
 				count++
 				mu.Unlock()
-				for left := hold; left > 0; left = hold - time.Since(began) {
-					ts := unix.NsecToTimespec(int64(left))
-					_ = unix.Nanosleep(&ts, nil) // a signal ends it early: it goes on
+				spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(hold))}
+				var times [8]byte
+				err = unix.TimerfdSettime(timer, 0, &spec, nil)
+				if _, rerr := expired.Read(times[:]); err != nil || rerr != nil {
+					log.Print(errors.Join(err, rerr))
+					return
 				}
 				mu.Lock()
 				held = append(held, float64(time.Since(began))/float64(time.Millisecond))

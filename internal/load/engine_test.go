@@ -111,7 +111,7 @@ func TestCountsEqualTheTargets(t *testing.T) {
 	s := newSite(t, func(http.ResponseWriter, *http.Request) int {
 		return []int{201, 429, 201, 500, 404, 302}[n.Add(1)%6] // 302: followed, it would be counted at the target
 	})
-	j := jobFor(t, s.URL+"/base/", 600, 300*time.Millisecond)
+	j := jobFor(t, s.URL+"/base/", 600, 200*time.Millisecond)
 	shared := &Clients{Count: 7, Via: ViaSource}
 	j.Requests = []Request{
 		{Name: "a", Weight: 3, Method: http.MethodPost, Path: Literally("/a"), Clients: shared, Body: Template{{Text: "n"}, {Place: Seq}}},
@@ -359,7 +359,7 @@ func TestWhatCanNotBegin(t *testing.T) {
 		ctx    context.Context
 		target string
 	}{
-		{t.Context(), "http://no-such-host.invalid"}, {gone, "http://no-such-host.invalid"}, {t.Context(), "http://127.0.0.1:99999"},
+		{t.Context(), "http://no..host"}, {gone, "http://no..host"}, {t.Context(), "http://127.0.0.1:99999"},
 		{t.Context(), "http://[::1]:1"}, {t.Context(), "http://192.0.2.1"}, // where loopback addresses lead to nowhere
 	} {
 		j := jobFor(t, tt.target, 10, time.Second)

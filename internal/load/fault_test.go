@@ -145,8 +145,8 @@ func TestConnectionsBetweenRequests(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ln := listen(t, serve)
-			j := jobFor(t, "http://"+ln.Addr().String(), 120, 600*time.Millisecond)
-			j.Requests[0].Clients = &Clients{Count: 50, Via: ViaSource}
+			j := jobFor(t, "http://"+ln.Addr().String(), 80, 400*time.Millisecond)
+			j.Requests[0].Clients = &Clients{Count: 40, Via: ViaSource}
 			if strings.HasSuffix(name, "TLS") {
 				j.Target.Scheme, j.TLS = "https", &tls.Config{InsecureSkipVerify: true}
 			}

@@ -34,7 +34,7 @@ func TestOutOfFileDescriptors(t *testing.T) {
 		return http.StatusOK
 	})
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestOutOfFileDescriptors$")
-	cmd.Env = append(os.Environ(), ownTarget+"="+s.URL)
+	cmd.Env = append(os.Environ(), ownTarget+"="+s.URL, "GORACE=atexit_sleep_ms=0") // it waits a second otherwise
 	out, err := cmd.CombinedOutput()
 	close(hold)
 	if err != nil {
