@@ -26,6 +26,7 @@ var measurements = []struct {
 	{"ready", "time from exec to ready with 100,000 customers", benchReady},
 	{"generator", "the load engine's CPU a request against vegeta's and k6's, and its lag", benchGenerator},
 	{"known", "a server of known latency, as the load engine measures it", benchKnown},
+	{"soak", "the load engine's memory over ten minutes (only when asked for)", benchSoak},
 	{"slow", "latency of others, and memory, beside 2,000 slow clients", benchSlow},
 }
 
@@ -34,6 +35,7 @@ type options struct {
 	dir    string // for databases: on the disk that is to be measured
 	rounds int
 	slice  time.Duration
+	soak   time.Duration
 }
 
 func main() {
@@ -45,6 +47,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 7, "how often each comparison takes turns")
 	flag.DurationVar(&o.slice, "slice", 3*time.Second, "how long one turn lasts")
 	bare := flag.String("bare", "", "internal: serve the yardstick, the answer read from this file")
+	flag.DurationVar(&o.soak, "soak", 10*time.Minute, "how long the soak lasts")
 	known := flag.Bool("known", false, "internal: serve answers after known times")
 	flag.Parse()
 	if *known {
@@ -77,7 +80,7 @@ func run(o options, only []string) (err error) {
 		}
 	}
 	for _, m := range measurements {
-		if len(only) > 0 && !slices.Contains(only, m.name) {
+		if len(only) > 0 && !slices.Contains(only, m.name) || len(only) == 0 && m.name == "soak" {
 			continue
 		}
 		fmt.Printf("\n%s: %s\n", m.name, m.what)

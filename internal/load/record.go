@@ -10,7 +10,7 @@ import (
 
 // maxSeries bounds how many outcomes the plan has no name for are kept apart.
 // A target that answers with ever new ones fills two more, and no memory.
-const maxSeries = 64
+const maxSeries = 24
 
 // maxPolicies bounds the distinct RateLimit-Policy fields that are kept.
 const maxPolicies = 16

@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -134,12 +135,17 @@ func (r *Request) render(dst []byte, to *endpoint, c *client, f *filler) []byte 
 	dst = r.Path.fill(dst, f)
 	dst = append(dst, " HTTP/1.1\r\nHost: "...)
 	dst = append(dst, to.host...)
-	dst = append(dst, "\r\nUser-Agent: gatehouse-load\r\n"...)
+	dst = append(dst, "\r\n"...)
+	named := false
 	for i := range r.Headers {
+		named = named || strings.EqualFold(r.Headers[i].Name, "User-Agent")
 		dst = append(dst, r.Headers[i].Name...)
 		dst = append(dst, ": "...)
 		dst = r.Headers[i].Value.fill(dst, f)
 		dst = append(dst, "\r\n"...)
+	}
+	if !named {
+		dst = append(dst, "User-Agent: gatehouse-load\r\n"...)
 	}
 	if c.forwarded != "" {
 		dst = append(dst, "X-Forwarded-For: "...)
