@@ -23,12 +23,12 @@ const (
 	Truth        Unit = "truth" // 1 yes, 0 no
 )
 
-// Check is one gate, looked at.
+// Check is one gate, or one other thing asked of a run, looked at.
 type Check struct {
-	Name       string // for people: "created latency p95"
-	Expression string // as in the plan
-	Unit       Unit
-	Observed   *float64 // in Unit; nil if it could not be measured
-	Verdict    Verdict
-	Why        string // why it is inconclusive, or ""
+	Name       string   `json:"name"`       // for people: "created latency p95"
+	Expression string   `json:"expression"` // as in the plan
+	Unit       Unit     `json:"unit"`
+	Observed   *float64 `json:"observed"` // in Unit; nil if it could not be measured
+	Verdict    Verdict  `json:"verdict"`
+	Why        string   `json:"why,omitzero"` // why it is inconclusive, or ""
 }

@@ -44,8 +44,14 @@ const (
 var (
 	subjects = []string{"success", "expected", "failure", "all"}
 	measures = []string{string(Latency), string(Service), string(Counted), string(Rate), string(ShareOfAll), string(ShareExclExpected)}
-	stats    = []string{"p50", "p90", "p95", "p99", "p99.9", "avg", "min", "max"}
-	ops      = []string{"<", "<=", ">", ">=", "=="}
+	stats    = []string{"avg", "min", "max", "p50", "p90", "p95", "p99", "p99.9"}
+	ops      = map[string]func(a, b float64) bool{
+		"<":  func(a, b float64) bool { return a < b },
+		"<=": func(a, b float64) bool { return a <= b },
+		">":  func(a, b float64) bool { return a > b },
+		">=": func(a, b float64) bool { return a >= b },
+		"==": func(a, b float64) bool { return a == b },
+	}
 
 	name       = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
 	percentile = regexp.MustCompile(`^p(0|[1-9][0-9]?)([._][0-9]{1,4})?$`)
@@ -59,133 +65,115 @@ var (
 func Parse(expression string) (Gate, error) {
 	g, err := parse(expression)
 	if err != nil {
-		return Gate{}, fmt.Errorf("gate %s: %w", quoted(expression), err)
+		return Gate{}, fmt.Errorf("gate %.80q: %w", expression, err)
 	}
 	return g, nil
 }
 
-func parse(expression string) (Gate, error) {
+func parse(expression string) (g Gate, err error) {
 	if len(expression) > maxExpression {
-		return Gate{}, fmt.Errorf("it is longer than %d characters", maxExpression)
+		return g, fmt.Errorf("it is longer than %d characters", maxExpression)
 	}
-	g := Gate{Expression: strings.Join(strings.Fields(expression), " ")}
+	g.Expression = strings.Join(strings.Fields(expression), " ")
 	at := strings.IndexAny(expression, "<>=!")
 	if at < 0 {
-		return Gate{}, errors.New("want SUBJECT.MEASURE[.STAT] OP VALUE, as in created.latency.p95 < 100ms; it has none of < <= > >= ==")
+		return g, errors.New("want SUBJECT.MEASURE[.STAT] OP VALUE, as in created.latency.p95 < 100ms; it has none of < <= > >= ==")
 	}
 	left, right := expression[:at], expression[at:]
 	value := strings.TrimLeft(right, "<>=!")
 	g.Op = right[:len(right)-len(value)]
-	if !slices.Contains(ops, g.Op) {
-		return Gate{}, fmt.Errorf("%q does not compare: want one of < <= > >= ==", g.Op)
+	if ops[g.Op] == nil {
+		return g, fmt.Errorf("%q does not compare: want one of < <= > >= ==", g.Op)
 	}
 	subject, measure, found := strings.Cut(strings.TrimSpace(left), ".")
 	if !found {
-		return Gate{}, fmt.Errorf("%q lacks a measure: want SUBJECT.MEASURE[.STAT], as in created.latency.p95", subject)
+		return g, fmt.Errorf("%q lacks a measure: want SUBJECT.MEASURE[.STAT], as in created.latency.p95", subject)
 	}
 	g.Subject = subject
-	if request, outcome, found := strings.Cut(subject, "/"); found {
-		g.Request, g.Subject = request, outcome
-		if !name.MatchString(request) {
-			return Gate{}, fmt.Errorf("%q is no request's name: want letters, digits, _ and -, a letter first", request)
+	if strings.Contains(subject, "/") {
+		if g.Request, g.Subject, _ = strings.Cut(subject, "/"); !name.MatchString(g.Request) {
+			return g, fmt.Errorf("%q is no request's name: want letters, digits, _ and -, a letter first", g.Request)
 		}
 	}
 	if !name.MatchString(g.Subject) {
-		return Gate{}, fmt.Errorf("%q is no subject: want an outcome's name, success, expected, failure or all, or REQUEST/ and one of these", g.Subject)
+		return g, fmt.Errorf("%q is no subject: want an outcome's name, success, expected, failure or all, or REQUEST/ and one of these", g.Subject)
 	}
 	measure, g.Stat, found = strings.Cut(measure, ".")
 	g.Measure = Measure(measure)
 	switch {
 	case !slices.Contains(measures, measure):
-		return Gate{}, fmt.Errorf("%q is no measure: want one of %s%s", measure, strings.Join(measures, ", "), nearest.DidYouMean(measure, measures))
-	case g.timed() != found && found:
-		return Gate{}, fmt.Errorf("%s is one number: leave out %q", measure, "."+g.Stat)
-	case g.timed() != found:
-		return Gate{}, fmt.Errorf("%s needs a statistic, as in %s.%s.p95", measure, subject, measure)
+		return g, fmt.Errorf("%q is no measure: want one of %s%s", measure, strings.Join(measures, ", "), nearest.DidYouMean(measure, measures))
+	case found && !g.timed():
+		return g, fmt.Errorf("%s is one number: leave out %q", measure, "."+g.Stat)
+	case !found && g.timed():
+		return g, fmt.Errorf("%s needs a statistic, as in %s.%s.p95", measure, subject, measure)
 	case g.Measure == ShareExclExpected && g.Subject == "expected":
-		return Gate{}, errors.New("expected.share_excl_expected is always nothing: want expected.share")
+		return g, errors.New("expected.share_excl_expected is always nothing: want expected.share")
 	}
 	if err := g.parseStat(); err != nil {
-		return Gate{}, err
+		return g, err
 	}
-	if err := g.parseValue(strings.TrimSpace(value)); err != nil {
-		return Gate{}, err
-	}
-	return g, nil
+	return g, g.parseValue(strings.TrimSpace(value))
 }
 
-func (g *Gate) parseStat() error {
-	if !g.timed() || slices.Contains([]string{"avg", "min", "max"}, g.Stat) {
+func (g *Gate) parseStat() (err error) {
+	if !g.timed() || slices.Contains(stats[:3], g.Stat) {
 		return nil
 	}
-	wrong := fmt.Errorf("%q is no statistic: want avg, min, max or a percentile above p0 and below p100, as in p95 or p99.9%s",
-		g.Stat, nearest.DidYouMean(g.Stat, stats))
-	if !percentile.MatchString(g.Stat) {
-		return wrong
+	if percentile.MatchString(g.Stat) {
+		g.Stat = strings.Replace(g.Stat, "_", ".", 1)
+		g.Quantile, err = strconv.ParseFloat(g.Stat[1:]+"e-2", 64) // p99.9 is 0.999 to the last bit
 	}
-	g.Stat = strings.Replace(g.Stat, "_", ".", 1)
-	q, err := strconv.ParseFloat(g.Stat[1:]+"e-2", 64) // p99.9 is 0.999 to the last bit
-	if err != nil || q <= 0 || q >= 1 {
-		return wrong
+	if err != nil || g.Quantile <= 0 || g.Quantile >= 1 {
+		return fmt.Errorf("%q is no statistic: want avg, min, max or a percentile above p0 and below p100, as in p95 or p99.9%s",
+			g.Stat, nearest.DidYouMean(g.Stat, stats))
 	}
-	g.Quantile = q
 	return nil
 }
 
 func (g *Gate) parseValue(value string) error {
 	if g.timed() {
 		d, err := time.ParseDuration(value)
-		if err != nil || d < 0 || !strings.ContainsAny(value[:1], ".0123456789") {
-			return fmt.Errorf("%s is no duration of zero or more: want one with its unit, as in 100ms or 1.5s", quoted(value))
+		if err != nil || d < 0 || value[0] == '+' {
+			return fmt.Errorf("%.80q is no duration of zero or more: want one with its unit, as in 100ms or 1.5s", value)
 		}
 		g.Value = milliseconds(d)
 		return nil
 	}
 	digits, percent := strings.CutSuffix(value, "%")
-	if !decimal.MatchString(digits) {
-		return fmt.Errorf("%s is no number of zero or more: want plain digits, as in 100 or 0.10", quoted(value))
-	}
 	v, err := strconv.ParseFloat(digits, 64)
-	if err != nil {
-		return fmt.Errorf("%s is too large for a number", quoted(value))
+	if err != nil || !decimal.MatchString(digits) {
+		return fmt.Errorf("%.80q is no number of zero or more: want plain digits, as in 100 or 0.10", value)
 	}
-	share := g.Measure == ShareOfAll || g.Measure == ShareExclExpected
-	switch {
-	case percent && !share:
-		return fmt.Errorf("%s is no percentage: want a plain number, not %s", g.Measure, quoted(value))
-	case percent:
+	share := g.unit() == Share
+	if percent && !share {
+		return fmt.Errorf("%s is no percentage: want a plain number, not %.80q", g.Measure, value)
+	}
+	if percent {
 		v /= 100
 	}
 	if share && v > 1 {
-		return fmt.Errorf("%s is beyond the whole: want 0 to 1, or a percentage such as 10%%", quoted(value))
+		return fmt.Errorf("%.80q is beyond the whole: want 0 to 1, or a percentage such as 10%%", value)
 	}
 	g.Value = v
 	return nil
 }
 
 // timed says whether what is measured is a time, and so has a statistic.
-func (g *Gate) timed() bool { return g.Measure == Latency || g.Measure == Service }
+func (g Gate) timed() bool { return g.Measure == Latency || g.Measure == Service }
 
 // Known says which name of the gate is none of the plan's requests or outcomes,
 // and the nearest that is.
 func (g Gate) Known(requests, outcomes []string) error {
 	if g.Request != "" && !slices.Contains(requests, g.Request) {
-		return fmt.Errorf("gate %s: no request is named %q%s", quoted(g.Expression), g.Request, nearest.DidYouMean(g.Request, requests))
+		return fmt.Errorf("gate %.80q: no request is named %q%s", g.Expression, g.Request, nearest.DidYouMean(g.Request, requests))
 	}
 	known := slices.Concat(outcomes, subjects)
 	if !slices.Contains(known, g.Subject) {
-		return fmt.Errorf("gate %s: no outcome is named %q: want one of %s%s",
-			quoted(g.Expression), g.Subject, strings.Join(known, ", "), nearest.DidYouMean(g.Subject, known))
+		return fmt.Errorf("gate %.80q: no outcome is named %q: want one of %s%s",
+			g.Expression, g.Subject, strings.Join(known, ", "), nearest.DidYouMean(g.Subject, known))
 	}
 	return nil
-}
-
-// quoted is text as an error shows it: short, on one line.
-func quoted(text string) string {
-	if len(text) > 80 {
-		text = text[:80] + "…"
-	}
-	return strconv.Quote(text)
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -1,8 +1,8 @@
 package gate
 
 import (
+	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// lagAllowed is the generator's lateness that never voids a run: what it must
-	// keep at 5,000/s beside its target on two cores.
-	lagAllowed = 2 * time.Millisecond
+	// lagAllowed is the generator's lateness, in milliseconds, that never voids a
+	// run: what it must keep at 5,000/s beside its target on two cores.
+	lagAllowed = 2.0
 	// oneIn is the part of all requests, one in a thousand, that may go unsent or
 	// fail on the generator's side.
 	oneIn = 1000
@@ -34,18 +34,21 @@ func Judge(r *load.Result, gates []Gate, checks []Check) (verdict Verdict, reaso
 	faults := generatorFaults(r, gates)
 	var failed []string
 	for _, c := range checks {
-		if c.Verdict == Fail {
-			failed = append(failed, c.failure())
+		switch {
+		case c.Verdict != Fail:
+		case c.Unit == Truth || c.Observed == nil:
+			failed = append(failed, c.Name+": no")
+		default:
+			failed = append(failed, fmt.Sprintf("%s is %s: %s does not hold", c.Name, c.Unit.Text(*c.Observed), c.Expression))
 		}
 	}
 	open := missing(r, gates, checks)
-	verdict = Pass
 	switch {
-	case len(faults) > 0:
-		verdict = Inconclusive
-	case len(failed) > 0:
+	case len(faults)+len(failed)+len(open) == 0:
+		verdict = Pass
+	case len(faults) == 0 && len(failed) > 0:
 		verdict = Fail
-	case len(open) > 0:
+	default:
 		verdict = Inconclusive
 	}
 	return verdict, slices.Concat(faults, failed, open)
@@ -62,35 +65,35 @@ func generatorFaults(r *load.Result, gates []Gate) []string {
 	add := func(format string, args ...any) {
 		faults = append(faults, bottleneck+fmt.Sprintf(format, args...))
 	}
-	limit, tightest := time.Duration(0), "" // without a gate on times every lag may matter
-	for _, g := range gates {
-		if g.bounds() && (tightest == "" || g.tenth() < limit) {
-			limit, tightest = g.tenth(), ", more than a tenth of the tightest latency gate, "+g.Expression
-		}
+	blurred := slices.DeleteFunc(slices.Clone(gates), func(g Gate) bool { return !g.timed() || g.Op[0] != '<' })
+	slices.SortStableFunc(blurred, func(a, b Gate) int { return cmp.Compare(a.Value, b.Value) })
+	if len(blurred) == 0 {
+		blurred = []Gate{{}} // without a gate on times every lag may matter
 	}
-	if p99, _ := r.Lag.Quantile(0.99); p99 > max(lagAllowed, limit) {
-		add("1 %% of requests left %s or more after they were due%s", duration(p99), tightest)
-	}
-	for _, g := range gates {
-		if !g.bounds() || g.Quantile <= 0.99 && g.Stat != "max" {
-			continue
+	for _, g := range blurred {
+		stat, quantile := "p99", 0.99
+		if g.Quantile > quantile {
+			stat, quantile = g.Stat, g.Quantile
+		} else if g.Stat == "max" {
+			stat, quantile = "max", 1
 		}
-		q := g.Quantile
-		if g.Stat == "max" {
-			q = 1
-		}
-		if lag, _ := r.Lag.Quantile(q); lag > max(lagAllowed, g.tenth()) {
-			add("its lag had a %s of %s, more than a tenth of the gate %s", g.Stat, duration(lag), g.Expression)
+		if lag, _ := r.Lag.Quantile(quantile); milliseconds(lag) > max(lagAllowed, g.Value/10) {
+			allowed := "2 ms"
+			if g.Expression != "" {
+				allowed = "a tenth of the gate " + g.Expression
+			}
+			add("its lag had a %s of %s, more than %s", stat, Milliseconds.Text(milliseconds(lag)), allowed)
+			break // the others are no tighter
 		}
 	}
 	// What a target leaves unanswered fills the places in flight: then it is the
 	// target's fault that others went unsent. So nine in ten must be answered.
 	answered := r.Answered > 0 && r.Answered*10 >= r.Sent*9
 	if answered && r.Unsent*oneIn > r.Scheduled {
-		add("%s of %s requests (%s) were never sent while the target answered", number(r.Unsent), number(r.Scheduled), part(r.Unsent, r.Scheduled))
+		add("%s were never sent while the target answered", part(r.Unsent, r.Scheduled))
 	}
 	if own := r.Generator.OwnErrors; own*oneIn > r.Sent {
-		add("%s of %s requests (%s) failed for want of ports, file descriptors or memory on its side", number(own), number(r.Sent), part(own, r.Sent))
+		add("%s failed for want of ports, file descriptors or memory on its side", part(own, r.Sent))
 	}
 	return faults
 }
@@ -99,82 +102,49 @@ func generatorFaults(r *load.Result, gates []Gate) []string {
 func missing(r *load.Result, gates []Gate, checks []Check) []string {
 	var open []string
 	add := func(format string, args ...any) { open = append(open, fmt.Sprintf(format, args...)) }
-	var successes, failures, all int64
+	count := map[load.Kind]int64{}
 	for _, s := range r.Series {
-		all += s.Count()
-		switch s.Kind {
-		case load.Success:
-			successes += s.Count()
-		case load.Failure:
-			failures += s.Count()
-		case load.Expected:
-		}
+		count[s.Kind] += s.Count()
 	}
-	said := map[string]bool{}
-	if successes == 0 {
+	if count[load.Success] == 0 {
 		add("too few successes: none of %s requests succeeded", number(r.Scheduled))
-	} else {
-		for _, g := range gates {
-			if had := g.times(r).Count(); g.Quantile > 0 && g.ofSuccesses(r) && had < load.Needed(g.Quantile) {
-				add("too few successes: %s needs %s, had %s", g.name(), number(load.Needed(g.Quantile)), number(had))
-				said[g.Expression] = true
-			}
-		}
 	}
 	if r.Sent*100 < r.Scheduled*99 {
-		add("the offered rate was not reached: %s of %s requests (%s) were sent", number(r.Sent), number(r.Scheduled), part(r.Sent, r.Scheduled))
+		add("the offered rate was not reached: %s were sent", part(r.Sent, r.Scheduled))
 	}
 	if r.Interrupted {
 		add("the run was interrupted after %s of %s", r.Elapsed.Round(time.Second/10), r.Planned)
 	}
 	for _, c := range checks {
-		if c.Verdict == Inconclusive && !said[c.Expression] {
+		lacks := func(g Gate) bool { return g.Expression == c.Expression && g.Quantile > 0 && g.ofSuccesses(r) }
+		switch {
+		case c.Verdict != Inconclusive:
+		case count[load.Success] > 0 && slices.ContainsFunc(gates, lacks):
+			add("too few successes: %s %s", c.Name, c.Why)
+		default:
 			add("%s can't be told: %s", c.Name, c.Why)
 		}
 	}
-	if len(checks) == 0 && failures > 0 {
-		add("%s of %s requests failed, and no gate says how many may", number(failures), number(all))
+	if failed := count[load.Failure]; len(checks) == 0 && failed > 0 {
+		add("%s failed, and no gate says how many may", part(failed, r.Sent))
 	}
 	return open
 }
 
-// failure is a failed check in words.
-func (c Check) failure() string {
-	switch {
-	case c.Unit == Truth || c.Observed == nil:
-		return c.Name + ": no"
-	default:
-		return fmt.Sprintf("%s is %s: %s does not hold", c.Name, c.Unit.Text(*c.Observed), c.Expression)
-	}
-}
-
-// bounds says whether the gate sets an upper bound to times.
-func (g Gate) bounds() bool { return g.timed() && g.Op[0] == '<' }
-
-// tenth is the tenth of a bound: more lag than that would blur what it bounds.
-func (g Gate) tenth() time.Duration {
-	return time.Duration(math.Round(g.Value*float64(time.Millisecond))) / 10
-}
-
 // ofSuccesses says whether all that the gate's subject has are successes.
 func (g Gate) ofSuccesses(r *load.Result) bool {
-	if g.Subject == string(load.Success) {
-		return true
-	}
-	found := false
+	kinds := map[load.Kind]bool{}
 	for _, s := range r.Series {
 		if g.has(s) {
-			if s.Kind != load.Success {
-				return false
-			}
-			found = true
+			kinds[s.Kind] = true
 		}
 	}
-	return found
+	return g.Subject == string(load.Success) || kinds[load.Success] && len(kinds) == 1
 }
 
 func number(n int64) string { return Count.Text(float64(n)) }
 
-func part(n, of int64) string { return Share.Text(float64(n) / float64(max(of, 1))) }
-
-func duration(d time.Duration) string { return Milliseconds.Text(milliseconds(d)) }
+// part is a share of requests in words: "2 of 1,000 requests (0.20 %)".
+func part(n, of int64) string {
+	return fmt.Sprintf("%s of %s requests (%s)", number(n), number(of), Share.Text(float64(n)/float64(max(of, 1))))
+}

@@ -56,20 +56,20 @@ func TestJudge(t *testing.T) {
 			"the generator was the bottleneck: 2 of 1,002", // the share of failures is below a tenth
 		}},
 		{"stalled for a second", usual, with(result(created(1000)), late(100, time.Second)), nil, gate.Inconclusive, []string{
-			"the generator was the bottleneck: 1 % of requests left 1,000 ms or more after they were due, more than a tenth of the tightest latency gate, created.latency.p95 < 100ms",
+			"the generator was the bottleneck: its lag had a p99 of 1,000 ms, more than a tenth of the gate created.latency.p95 < 100ms",
 		}},
 		{"stalled, and gates failed by it", []string{"created.latency.p95 < 1ms"}, with(result(created(1000)), late(100, time.Second)), nil, gate.Inconclusive, []string{
 			"the generator was the bottleneck", "created latency p95 is 5.00 ms: created.latency.p95 < 1ms does not hold",
 		}},
 		{"lag of exactly a tenth", usual, with(result(created(1000)), late(20, 10*time.Millisecond)), nil, gate.Pass, nil},
-		{"lag of more than a tenth", usual, with(result(created(1000)), late(20, 10100*time.Microsecond)), nil, gate.Inconclusive, []string{"the generator was the bottleneck: 1 %"}},
+		{"lag of more than a tenth", usual, with(result(created(1000)), late(20, 10100*time.Microsecond)), nil, gate.Inconclusive, []string{"the generator was the bottleneck: its lag had a p99 of 10.10 ms"}},
 		{"lag of exactly 2 ms", []string{"created.latency.p95 < 6ms"}, with(result(created(1000)), late(20, 2*time.Millisecond)), nil, gate.Pass, nil},
 		{"the tightest gate decides", append(usual, "created.latency.p90 < 30ms"), with(result(created(1000)), late(20, 4*time.Millisecond)), nil, gate.Inconclusive, []string{
-			"the generator was the bottleneck: 1 % of requests left 4.00 ms or more after they were due, more than a tenth of the tightest latency gate, created.latency.p90",
+			"the generator was the bottleneck: its lag had a p99 of 4.00 ms, more than a tenth of the gate created.latency.p90",
 		}},
 		{"a lower bound is no tight gate", append(usual, "created.latency.p90 > 1ms"), with(result(created(1000)), late(20, 4*time.Millisecond)), nil, gate.Pass, nil},
 		{"lag where no time is gated", []string{"created.count > 1"}, with(result(created(1000)), late(20, 3*time.Millisecond)), nil, gate.Inconclusive, []string{
-			"the generator was the bottleneck: 1 % of requests left 3.00 ms or more after they were due",
+			"the generator was the bottleneck: its lag had a p99 of 3.00 ms",
 		}},
 		{"lag beyond p99 where p99 is gated", []string{"created.latency.p99 < 20ms"}, with(result(created(4000)), late(8, time.Second)), nil, gate.Pass, nil},
 		{"lag beyond p99 where p99.9 is gated", []string{"created.latency.p99.9 < 20ms"}, with(result(created(4000)), late(8, time.Second)), nil, gate.Inconclusive, []string{
@@ -97,7 +97,7 @@ func TestJudge(t *testing.T) {
 		{"the caller's check fails", usual, result(created(500)), []gate.Check{down}, gate.Fail, []string{"the target stayed up: no"}},
 		{"the caller's check can't tell", usual, result(created(500)), []gate.Check{unknown}, gate.Inconclusive, []string{"limited latency p95 against x can't be told: needs 72, had 3"}},
 		{"no gates, all well", nil, result(created(5), limited(5)), nil, gate.Pass, nil},
-		{"no gates, a failure", nil, result(created(5), refused(5)), nil, gate.Inconclusive, []string{"5 of 10 requests failed, and no gate says how many may"}},
+		{"no gates, a failure", nil, result(created(5), refused(5)), nil, gate.Inconclusive, []string{"5 of 10 requests (50 %) failed, and no gate says how many may"}},
 		{"nothing at all", nil, result(), nil, gate.Inconclusive, []string{"too few successes: none of 0"}},
 	}
 	for _, tt := range tests {

@@ -22,7 +22,6 @@ func (u Unit) Text(v float64) string {
 			return "no"
 		}
 		return "yes"
-	case Count:
 	}
 	return grouped(strconv.FormatFloat(v, 'f', -1, 64))
 }
@@ -53,16 +52,9 @@ func percent(share float64) string {
 
 // grouped puts a comma before each three digits of the whole part.
 func grouped(number string) string {
-	whole, fraction, found := strings.Cut(number, ".")
-	sign := ""
-	if strings.HasPrefix(whole, "-") {
-		sign, whole = "-", whole[1:]
+	whole, _, _ := strings.Cut(number, ".")
+	for i := len(whole) - 3; i > 0 && number[i-1] != '-'; i -= 3 {
+		number = number[:i] + "," + number[i:]
 	}
-	for i := len(whole) - 3; i > 0; i -= 3 {
-		whole = whole[:i] + "," + whole[i:]
-	}
-	if found {
-		whole += "." + fraction
-	}
-	return sign + whole
+	return number
 }

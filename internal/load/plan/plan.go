@@ -1,9 +1,11 @@
 package plan
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,12 +14,6 @@ import (
 	"gatehouse/internal/load"
 	"gatehouse/internal/load/gate"
 	"gatehouse/internal/nearest"
-)
-
-// What a plan that does not say gets.
-const (
-	defaultTimeout     = 10 * time.Second
-	defaultMaxInFlight = 10_000
 )
 
 // Options is what a plan depends on beside its file.
@@ -48,11 +44,7 @@ type Plan struct {
 	Hash string
 }
 
-// The keys of a plan. A profile has all but the first two.
-var planKeys = []string{
-	"name", "profiles",
-	"stages", "requests", "clients", "max_in_flight", "timeout", "outcomes", "gates", "baseline",
-}
+const profileKeys = "stages requests clients max_in_flight timeout outcomes gates baseline"
 
 // Parse reads a plan. The file's name is for messages alone.
 //
@@ -63,12 +55,11 @@ func Parse(file string, text []byte, o Options) (*Plan, error) {
 	if len(text) > maxBytes {
 		return nil, fmt.Errorf("%s: a plan has at most %d bytes, and this has %d", file, maxBytes, len(text))
 	}
-	s := &source{file: file}
-	root := s.parse(text)
-	if root == nil {
-		return nil, s.err()
+	s := &source{file: file, anchors: make(map[string]ast.Node)}
+	var p *Plan
+	if root := s.parse(text); root != nil {
+		p = s.plan(root, o)
 	}
-	p := s.plan(root, o)
 	if err := s.err(); err != nil {
 		return nil, err
 	}
@@ -78,95 +69,49 @@ func Parse(file string, text []byte, o Options) (*Plan, error) {
 
 // plan makes the plan asked for, and all the others to see what is wrong there.
 func (s *source) plan(n ast.Node, o Options) *Plan {
-	top, ok := s.table(n, "the plan", planKeys...)
-	if !ok {
+	top := s.table(n, "the plan", "name", "profiles "+profileKeys)
+	if top.value == nil {
 		return nil
 	}
-	s.need(top, "name")
-	name := ""
-	if v := top.value["name"]; v != nil {
-		name = s.name(v, "name")
-	}
-	var profiles table
-	if v := top.value["profiles"]; v != nil {
-		profiles, _ = s.table(v, "profiles")
-	}
-	if len(profiles.keys) > maxProfiles {
-		s.failAt(profiles.at, "profiles: want at most %d of them, found %d", maxProfiles, len(profiles.keys))
-		return nil
+	profiles := s.named(top, "profiles", maxProfiles)
+	switch {
+	case o.Profile != "" && !slices.Contains(profiles.keys, o.Profile):
+		s.failAt(cmp.Or(profiles.at, top.at), "there is no profile %q%s; there are %s",
+			short(o.Profile), nearest.DidYouMean(o.Profile, profiles.keys), cmp.Or(strings.Join(profiles.keys, ", "), "none"))
+	case o.Profile == "" && len(profiles.keys) > 0 && top.value["stages"] == nil:
+		s.failAt(top.at, "stages is missing; choose a profile: %s", strings.Join(profiles.keys, ", "))
+	case o.Profile == "":
+		s.need(top, "stages", "requests")
 	}
 
-	var chosen *Plan
-	if o.Profile == "" {
-		if len(profiles.keys) > 0 && top.value["stages"] == nil {
-			s.failAt(top.at, "stages is missing; choose a profile: %s", strings.Join(profiles.keys, ", "))
-		} else {
-			s.need(top, "stages", "requests")
-		}
-		chosen = s.variant(top, &o)
-	} else {
-		s.variant(top, nil)
-	}
+	name := s.name(top, "name")
+	chosen := s.variant(top, o, o.Profile == "")
 	for _, k := range profiles.keys {
-		if !isName(k) {
-			s.failAt(profiles.key[k], "profiles: want a letter, then letters, digits, - and _, found %q", k)
-		}
-		own, ok := s.table(profiles.value[k], "profile "+k, planKeys[2:]...)
-		if !ok {
-			continue
-		}
-		whole := table{at: profiles.key[k], value: maps.Clone(top.value)}
-		maps.Copy(whole.value, own.value)
-		s.need(whole, "stages", "requests")
-		if k == o.Profile {
-			chosen = s.variant(whole, &o)
-		} else {
-			s.variant(whole, nil)
+		own := s.table(profiles.value[k], "profile "+k, "", profileKeys)
+		both := table{at: profiles.key[k], value: maps.Clone(top.value)}
+		maps.Copy(both.value, own.value)
+		s.need(both, "stages", "requests")
+		if p := s.variant(both, o, k == o.Profile); k == o.Profile {
+			chosen = p
 		}
 	}
-	if _, ok := profiles.value[o.Profile]; !ok && o.Profile != "" {
-		at, hint := top.at, nearest.DidYouMean(o.Profile, profiles.keys)
-		if len(profiles.keys) > 0 {
-			at = profiles.at
-			hint += "; there are " + strings.Join(profiles.keys, ", ")
-		}
-		s.failAt(at, "there is no profile %q%s", short(o.Profile), hint)
-	}
-	if chosen != nil {
-		chosen.Name, chosen.Profile, chosen.Profiles = name, o.Profile, profiles.keys
-	}
+	chosen.Name, chosen.Profile, chosen.Profiles = name, o.Profile, profiles.keys
 	return chosen
 }
 
 // variant makes a plan of what is in effect in one profile, or without any.
-// Without options it is only checked.
-func (s *source) variant(t table, o *Options) *Plan {
-	p := &Plan{MaxInFlight: defaultMaxInFlight, Timeout: defaultTimeout}
-	b := builder{source: s, options: o, clients: &load.Clients{Count: 1, Via: load.ViaNone}}
-	if n := t.value["max_in_flight"]; n != nil {
-		p.MaxInFlight = s.integer(n, "max_in_flight", 1, load.MaxInFlight)
+// One that is not to be run is only checked.
+func (s *source) variant(t table, o Options, run bool) *Plan {
+	b := builder{source: s, options: o, run: run, shared: &load.Clients{Count: 1, Via: load.ViaNone}}
+	b.shared = b.readClients(t)
+	p := &Plan{
+		MaxInFlight: cmp.Or(s.integer(t, "max_in_flight", 1, load.MaxInFlight), 10_000),
+		Timeout:     cmp.Or(s.duration(t, "timeout", load.MaxTimeout), 10*time.Second),
+		Stages:      b.readStages(t),
+		Requests:    b.readRequests(t),
+		Outcomes:    b.readOutcomes(t),
 	}
-	if n := t.value["timeout"]; n != nil {
-		p.Timeout = s.duration(n, "timeout", load.MaxTimeout)
-	}
-	if n := t.value["baseline"]; n != nil {
-		p.Baseline, _ = s.text(n, "baseline")
-	}
-	if n := t.value["clients"]; n != nil {
-		b.shared = n
-		b.clients = b.readClients(n)
-	}
-	if n := t.value["stages"]; n != nil {
-		p.Stages = b.stages(n)
-	}
-	if n := t.value["requests"]; n != nil {
-		p.Requests = b.requests(n)
-	}
-	if n := t.value["outcomes"]; n != nil {
-		p.Outcomes = b.outcomes(n)
-	}
-	if n := t.value["gates"]; n != nil {
-		p.Gates = b.gates(n, p)
-	}
+	p.Baseline, _ = s.text(t.value["baseline"], "baseline")
+	p.Gates = b.readGates(t)
 	return p
 }

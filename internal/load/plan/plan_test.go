@@ -97,11 +97,11 @@ func TestPlanIsReadAsItIs(t *testing.T) {
 					{Name: "Content-Type", Value: load.Literally("application/json")},
 					{Name: "X-Trace", Value: load.Template{{Place: load.UUID}, {Text: "-"}, {Place: load.Now}}},
 				},
-				Body:    load.Template{{Text: `{"email": "`}, {Place: load.UUID}, {Text: `@load.example", "token": "t0ken"}` + "\n"}},
+				Body:    load.Template{{Text: `{"email": "`}, {Place: load.UUID}, {Text: "@"}, {Text: "load.example"}, {Text: `", "token": "`}, {Text: "t0ken"}, {Text: "\"}\n"}},
 				Clients: &load.Clients{Count: 3, Via: load.ViaSource},
 			},
 			{Name: "look", Weight: 1, Method: "GET", Path: load.Literally("/"), Clients: shared},
-			{Name: "peek", Weight: 1, Method: "HEAD", Path: load.Literally("/t0ken"), Clients: shared},
+			{Name: "peek", Weight: 1, Method: "HEAD", Path: load.Template{{Text: "/"}, {Text: "t0ken"}}, Clients: shared},
 		},
 		Outcomes: []load.Outcome{
 			{Name: "created", Status: 201, Kind: load.Success},
@@ -159,7 +159,8 @@ func TestProfileMistakes(t *testing.T) {
 		says                []string
 	}{
 		{"unknown", whole, "quik", []string{`32:3: there is no profile "quik"; did you mean "quick"?; there are quick, other`}},
-		{"of none", small, "quick", []string{`1:1: there is no profile "quick"`}},
+		{"unknown and unlike any", whole, "xyzzy", []string{`32:3: there is no profile "xyzzy"; there are quick, other`}},
+		{"of none", small, "quick", []string{`1:1: there is no profile "quick"; there are none`}},
 		{"needed and not chosen", bare + "profiles: {a: {stages: [{duration: 1s, rate: 4}]}}\n", "", []string{"1:1: stages is missing; choose a profile: a"}},
 		{"without what the plan lacks", bare + "profiles: {a: {timeout: 1s}}\n", "a", []string{"12:12: stages is missing"}},
 		{"mistaken and not chosen", whole + "    timeout: 5\n  third: {stages: [{duration: 1s, rate: -1}]}\n", "quick",
@@ -196,14 +197,14 @@ func TestProfileNotChosenNeedsNoEnvironment(t *testing.T) {
 	text := small + `profiles:
   far:
     clients: {count: 5, via: source}
-    requests: [{name: get, method: GET, path: '{{env BASE}}/{{domain}}'}]
+    requests: [{name: get, method: GET, path: '/{{env BASE}}/{{domain}}'}]
 `
 	mustParse(t, text, plan.Options{})
 	_, err := parse(text, plan.Options{Profile: "far"})
 	says(t, err,
 		"16:14: clients: `via: source` sends from loopback addresses",
-		"17:48: path: {{env BASE}}: the variable BASE is not set",
-		"17:61: path: {{domain}}: no domain was given; add --email-domain")
+		"17:47: path: {{env BASE}}: the variable BASE is not set",
+		"17:47: path: {{domain}}: no domain was given; add --email-domain")
 }
 
 func TestHashIsOfThePlanInEffect(t *testing.T) {
@@ -238,7 +239,7 @@ func TestParseClientsVia(t *testing.T) {
 	text := []byte(`name: a
 stages: [{duration: 1s, rate: 9}]
 clients: {count: 20, via: source}
-requests: [{name: b, method: GET, path: /}, {name: c, method: GET, path: /, clients: {via: none}}]
+requests: [{name: b, method: GET, path: /}, {name: c, method: GET, path: /, clients: {via: none}}, {name: d, method: GET, path: /, clients: {via: source}}]
 `)
 	for via, want := range map[load.Via]load.Clients{
 		load.ViaForwarded: {Count: 20, Via: load.ViaForwarded},
@@ -253,6 +254,9 @@ requests: [{name: b, method: GET, path: /}, {name: c, method: GET, path: /, clie
 		}
 		if got := *p.Requests[1].Clients; got != (load.Clients{Count: 1, Via: load.ViaNone}) {
 			t.Errorf("%s: the request that is one client has %+v", via, got)
+		}
+		if got := *p.Requests[2].Clients; got != (load.Clients{Count: 1, Via: via}) {
+			t.Errorf("%s: the request from one address has %+v", via, got)
 		}
 	}
 }

@@ -38,27 +38,23 @@ type mistake struct {
 // source is a plan's file, and what was found wrong with it.
 type source struct {
 	file     string
-	lines    []string
-	aliases  map[*ast.AliasNode]ast.Node // what each stands for, if anything
+	anchors  map[string]ast.Node // those that Visit has come to
 	mistakes []mistake
 	failed   int // how often anything was wrong, the same again included
 }
 
 func (s *source) failAt(at spot, format string, args ...any) {
 	s.failed++
-	m := mistake{at, strings.Map(printable, fmt.Sprintf(format, args...))}
+	m := mistake{at, strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?' // a mistake stays on its line, and off the terminal's controls
+		}
+		return r
+	}, fmt.Sprintf(format, args...))}
 	// Profiles share what they do not replace, and it is wrong only once.
 	if len(s.mistakes) <= maxMistakes && !slices.Contains(s.mistakes, m) {
 		s.mistakes = append(s.mistakes, m)
 	}
-}
-
-// printable keeps a mistake on its line, and off the terminal's controls.
-func printable(r rune) rune {
-	if !unicode.IsPrint(r) {
-		return '?'
-	}
-	return r
 }
 
 func (s *source) fail(n ast.Node, format string, args ...any) {
@@ -71,12 +67,11 @@ func (s *source) err() error {
 		return cmp.Or(cmp.Compare(a.line, b.line), cmp.Compare(a.column, b.column))
 	})
 	var errs []error
-	for i, m := range s.mistakes {
-		if i == maxMistakes {
-			errs = append(errs, fmt.Errorf("%s: and more", s.file))
-			break
-		}
+	for _, m := range s.mistakes {
 		errs = append(errs, fmt.Errorf("%s:%d:%d: %s", s.file, m.line, m.column, m.text))
+	}
+	if len(errs) > maxMistakes {
+		errs[maxMistakes] = fmt.Errorf("%s: and more", s.file)
 	}
 	return errors.Join(errs...)
 }
@@ -104,13 +99,9 @@ func spotOf(t *token.Token) spot {
 // parse returns the root of the file's one document, or nil after a failure.
 func (s *source) parse(text []byte) ast.Node {
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
-	s.lines = strings.Split(string(text), "\n")
-	if i := bytes.IndexByte(text, 0); i >= 0 {
-		s.failAt(spotAt(text, i), "a NUL byte; a plan is text")
-		return nil
-	}
-	if !utf8.Valid(text) {
-		s.failAt(spotAt(text, bytes.IndexRune(text, utf8.RuneError)), "not UTF-8; save the file as UTF-8")
+	if i := bytes.IndexFunc(text, func(c rune) bool { return c == 0 || c == utf8.RuneError }); i >= 0 {
+		line := bytes.LastIndexByte(text[:i], '\n') + 1
+		s.failAt(spot{bytes.Count(text[:i], []byte("\n")) + 1, utf8.RuneCount(text[line:i]) + 1}, "not UTF-8, or a NUL byte; save the file as UTF-8 text")
 		return nil
 	}
 	tokens := lexer.Tokenize(string(text))
@@ -129,37 +120,23 @@ func (s *source) parse(text []byte) ast.Node {
 		s.failAt(at, "no YAML: %s", message)
 		return nil
 	}
-	var root ast.Node
-	for i, d := range file.Docs {
-		if i > 0 {
-			s.failAt(spotOf(cmp.Or(d.Start, file.Docs[i-1].End)), "another document; want one, without a directive and without `---` inside")
-			return nil
-		}
-		root = d.Body
+	if len(file.Docs) > 1 {
+		s.failAt(spotOf(cmp.Or(file.Docs[1].Start, file.Docs[0].End)), "another document; want one, without a directive and without `---` inside")
+		return nil
 	}
-	if root == nil {
+	if len(file.Docs) == 0 || file.Docs[0].Body == nil {
 		s.failAt(spot{1, 1}, "the plan is empty; it needs name, stages and requests")
 		return nil
 	}
-	s.resolveAliases(root)
-	return root
-}
-
-// spotAt is where a byte of the text is.
-func spotAt(text []byte, i int) spot {
-	line := bytes.LastIndexByte(text[:i], '\n') + 1
-	return spot{bytes.Count(text[:i], []byte("\n")) + 1, utf8.RuneCount(text[line:i]) + 1}
+	ast.Walk(s, file.Docs[0].Body)
+	return file.Docs[0].Body
 }
 
 // shallow is false, with a mistake, where the file would take the parser too
 // much stack or time.
 func (s *source) shallow(tokens token.Tokens) bool {
-	if len(tokens) > maxTokens {
-		s.failAt(spotOf(tokens[maxTokens]), "a plan has at most %d words and signs", maxTokens)
-		return false
-	}
 	line, brackets, signs := 0, 0, 0
-	for _, t := range tokens {
+	for i, t := range tokens {
 		if l := spotOf(t).line; l != line {
 			line, signs = l, 0
 		}
@@ -173,52 +150,39 @@ func (s *source) shallow(tokens token.Tokens) bool {
 				signs++
 			}
 		}
-		if brackets > maxDepth || signs > maxDepth {
-			s.failAt(spotOf(t), "nested too deeply; a plan needs four levels")
+		if i >= maxTokens || brackets > maxDepth || signs > maxDepth {
+			s.failAt(spotOf(t), "over %d words and signs, or nested over %d deep; a plan needs four levels", maxTokens, maxDepth)
 			return false
 		}
 	}
 	return true
 }
 
-// resolveAliases finds what each alias stands for: the anchor of its name last
-// seen before it.
-func (s *source) resolveAliases(root ast.Node) {
-	s.aliases = make(map[*ast.AliasNode]ast.Node)
-	anchors := make(map[string]ast.Node)
-	ast.Walk(visitor(func(n ast.Node) {
-		switch v := n.(type) {
-		case *ast.AnchorNode:
-			anchors[v.Name.GetToken().Value] = v.Value
-		case *ast.AliasNode:
-			s.aliases[v] = anchors[v.Value.GetToken().Value]
+// Visit puts the value in place of each alias, in the file's order: that of the
+// anchor of its name last seen, or none.
+func (s *source) Visit(n ast.Node) ast.Visitor {
+	switch v := n.(type) {
+	case *ast.AnchorNode:
+		s.anchors[v.Name.GetToken().Value] = v.Value
+	case *ast.AliasNode:
+		name := v.Value.GetToken().Value
+		if v.Value = s.anchors[name]; v.Value == nil {
+			s.fail(v, "*%s refers to nothing; there is no &%[1]s before it", short(name))
 		}
-	}), root)
+		return nil // not into the value again
+	}
+	return s
 }
 
-type visitor func(ast.Node)
-
-// Visit is for ast.Walk.
-func (v visitor) Visit(n ast.Node) ast.Visitor {
-	v(n)
-	return v
-}
-
-// resolve is the value behind anchors and aliases, or nil after a failure.
+// resolve is the value behind anchors and aliases, or nil: without any, and
+// after a failure.
 func (s *source) resolve(n ast.Node) ast.Node {
 	for range maxDepth {
 		switch v := n.(type) {
 		case *ast.AnchorNode:
 			n = v.Value
 		case *ast.AliasNode:
-			if s.aliases[v] == nil {
-				s.fail(v, "*%s refers to nothing; there is no &%[1]s before it", short(v.Value.GetToken().Value))
-				return nil
-			}
-			n = s.aliases[v]
-		case *ast.TagNode:
-			s.fail(v, "a tag; write the value without it")
-			return nil
+			n = v.Value
 		default:
 			return n
 		}

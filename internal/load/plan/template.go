@@ -1,157 +1,90 @@
 package plan
 
 import (
-	"cmp"
+	"slices"
 	"strings"
-	"unicode/utf8"
-
-	"github.com/goccy/go-yaml/ast"
 
 	"gatehouse/internal/load"
-	"gatehouse/internal/nearest"
 )
 
-// placeholder stands for what is not known of a variant that is only checked:
-// it may begin a path and be anywhere in a header.
-const placeholder = "/"
-
-var placeNames = []string{"seq", "uuid", "now", "domain", "env", "pick"}
+var (
+	placeNames = []string{"seq", "uuid", "now", "domain", "env", "pick"}
+	// filledLater are the places that each arrival fills; the others are text from here on.
+	filledLater = map[string]load.Place{"seq": load.Seq, "uuid": load.UUID, "now": load.Now, "pick": load.Pick}
+)
 
 // template reads text with places. The check tells what is wrong with text that
 // is sent as it is, from wherever it comes; "" is nothing.
-func (b *builder) template(n ast.Node, what string, check func(string) string) load.Template {
-	rest, ok := b.text(n, what)
-	if !ok {
+func (b *builder) template(t table, key string, check func(string) string) load.Template {
+	n := t.value[key]
+	text, _ := b.text(n, key)
+	pieces := strings.SplitN(text, "{{", maxPlaces+2)
+	if len(pieces) > maxPlaces+1 {
+		b.fail(n, "%s: it has over %d places", key, maxPlaces)
 		return nil
 	}
-	var t load.Template
-	literally := func(text string) {
-		if last := len(t) - 1; last >= 0 && t[last].Place == load.Literal {
-			t[last].Text += text
-		} else if text != "" {
-			t = append(t, load.Part{Text: text})
+	var parts load.Template
+	add := func(p load.Part) {
+		if p.Place != load.Literal || p.Text != "" {
+			parts = append(parts, p)
 		}
 	}
-	for i := 0; ; i++ {
-		before, after, found := strings.Cut(rest, "{{")
-		if wrong := check(before); wrong != "" {
-			b.fail(n, "%s: it %s", what, wrong)
-		}
-		literally(before)
-		if !found {
-			return t
-		}
-		inside, behind, closed := strings.Cut(after, "}}")
-		if i == maxPlaces {
-			b.fail(n, "%s: it has over %d places", what, maxPlaces)
-			return t
-		}
-		if !closed || strings.Contains(inside, "{{") {
-			b.failAt(b.place(n, i), "%s: {{ is not closed; write a place such as {{seq}}", what)
-			return t
-		}
-		part, wrong := b.part(inside)
-		for _, text := range append(part.Picks, part.Text) {
-			if wrong == "" && check(text) != "" {
-				wrong = "what it stands for " + check(text)
+	for i, literal := range pieces {
+		if i > 0 {
+			inside, behind, closed := strings.Cut(literal, "}}")
+			if !closed {
+				b.fail(n, "%s: {{%s is not closed; write a place such as {{seq}}", key, short(inside))
+				continue
 			}
+			part, wrong := b.place(strings.Fields(inside))
+			for _, text := range append(part.Picks, part.Text) {
+				if wrong == "" && check(text) != "" {
+					wrong = "what it stands for " + check(text)
+				}
+			}
+			if wrong != "" {
+				b.fail(n, "%s: {{%s}}: %s", key, short(strings.TrimSpace(inside)), wrong)
+			}
+			add(part)
+			literal = behind
 		}
-		if wrong != "" {
-			b.failAt(b.place(n, i), "%s: {{%s}}: %s", what, short(strings.TrimSpace(inside)), wrong)
+		if wrong := check(literal); wrong != "" {
+			b.fail(n, "%s: it %s", key, wrong)
 		}
-		if part.Place == load.Literal {
-			literally(part.Text)
-		} else {
-			t = append(t, part)
-		}
-		rest = behind
+		add(load.Part{Text: literal})
 	}
+	return parts
 }
 
-// part reads what is between the braces of a place, and says what is wrong.
-func (b *builder) part(inside string) (p load.Part, wrong string) {
-	words := strings.Fields(inside)
+// place reads the words between braces, and says what is wrong.
+func (b *builder) place(words []string) (p load.Part, wrong string) {
 	if len(words) == 0 {
-		return p, "it names no place; there are " + strings.Join(placeNames, ", ")
+		return p, "it names no place" + hint("", placeNames)
 	}
-	name, words := words[0], words[1:]
+	name, args := words[0], words[1:]
+	form := map[string]string{"env": " NAME", "pick": " a b c"}[name]
+	switch {
+	case !slices.Contains(placeNames, name):
+		return p, "there is no such place" + hint(name, placeNames)
+	case (form == "") != (len(args) == 0), name == "env" && len(args) > 1:
+		return p, "write {{" + name + form + "}}"
+	}
+	p.Place = filledLater[name]
 	switch name {
 	case "pick":
-		if len(words) == 0 {
-			return p, "it has nothing to pick from; write {{pick a b c}}"
-		}
-		return load.Part{Place: load.Pick, Picks: words}, ""
-	case "env":
-		if len(words) != 1 {
-			return p, "it takes one variable; write {{env NAME}}"
-		}
-		return b.env(words[0])
-	case "seq":
-		p.Place = load.Seq
-	case "uuid":
-		p.Place = load.UUID
-	case "now":
-		p.Place = load.Now
+		p.Picks = args
 	case "domain":
-		p.Text = placeholder
-		if b.options != nil {
-			p.Text = b.options.Domain
+		if p.Text = b.options.Domain; b.run && p.Text == "" {
+			wrong = "no domain was given; add --email-domain"
 		}
-		if p.Text == "" {
-			return p, "no domain was given; add --email-domain"
+	case "env":
+		ok := !b.run
+		if b.run && b.options.Getenv != nil {
+			p.Text, ok = b.options.Getenv(args[0]) // never part of a message: it may be a secret
 		}
-	default:
-		return p, "there is no such place" + cmp.Or(nearest.DidYouMean(name, placeNames), "; there are "+strings.Join(placeNames, ", "))
-	}
-	if len(words) > 0 {
-		return p, "it takes nothing; write {{" + name + "}}"
-	}
-	return p, ""
-}
-
-func (b *builder) env(name string) (p load.Part, wrong string) {
-	for i, c := range []byte(name) {
-		if c != '_' && !('a' <= c|0x20 && c|0x20 <= 'z') && (i == 0 || c < '0' || c > '9') {
-			return p, "that is no variable's name; want letters, digits and _"
+		if !ok {
+			wrong = "the variable " + short(args[0]) + " is not set"
 		}
 	}
-	if b.options == nil {
-		return load.Part{Text: placeholder}, ""
-	}
-	if b.options.Getenv != nil {
-		if value, ok := b.options.Getenv(name); ok {
-			return load.Part{Text: value}, "" // never part of a message: it may be a secret
-		}
-	}
-	return p, "the variable " + short(name) + " is not set"
-}
-
-// place is where the i-th {{ of a value is in the file, in any of YAML's forms
-// for text. Only braces written as escapes mislead it.
-func (b *builder) place(n ast.Node, i int) spot {
-	n = b.resolve(n)
-	at := begin(n)
-	line, from := at.line, at.column-1 // in characters
-	if _, block := n.(*ast.LiteralNode); block {
-		line, from = line+1, 0 // after its sign, and a comment
-	}
-	for ; line <= len(b.lines); line, from = line+1, 0 {
-		text := b.lines[line-1]
-		for range from {
-			_, size := utf8.DecodeRuneInString(text)
-			text = text[size:]
-		}
-		for column := from + 1; ; i-- {
-			before, after, found := strings.Cut(text, "{{")
-			if !found {
-				break
-			}
-			column += utf8.RuneCountInString(before)
-			if i == 0 {
-				return spot{line, column}
-			}
-			column, text = column+2, after
-		}
-	}
-	return at
+	return p, wrong
 }

@@ -27,7 +27,7 @@ func TestTemplate(t *testing.T) {
 		{"a place alone", "'{{seq}}'", load.Template{{Place: load.Seq}}},
 		{"places side by side", "'{{uuid}}{{ now }}'", load.Template{{Place: load.UUID}, {Place: load.Now}}},
 		{"a brace after a place", `'{"n": {{seq}}}'`, load.Template{{Text: `{"n": `}, {Place: load.Seq}, {Text: "}"}}},
-		{"literals become one", "'a{{domain}}b{{env TOKEN}}c'", load.Literally("aload.examplebt0kenc")},
+		{"what is known becomes text", "'a{{domain}}{{env TOKEN}}'", load.Template{{Text: "a"}, {Text: "load.example"}, {Text: "t0ken"}}},
 		{"a pick", "'{{pick a  b-c\td}}'", load.Template{{Place: load.Pick, Picks: []string{"a", "b-c", "d"}}}},
 	}
 	for _, tt := range tests {
@@ -45,20 +45,20 @@ func TestTemplateMistakes(t *testing.T) {
 		name, text string
 		says       []string
 	}{
-		{"unknown place", "'a {{sqe}}'", []string{`4:70: body: {{sqe}}: there is no such place; did you mean "seq"?`}},
-		{"unknown place unlike any", "'a {{random}}'", []string{"4:70: body: {{random}}: there is no such place; there are seq, uuid, now, domain, env, pick"}},
-		{"the second of them", `"ü {{seq}} {{uid}}"`, []string{`4:78: body: {{uid}}: there is no such place; did you mean "uuid"?`}},
-		{"all of them", `'{{a}} {{b}}'`, []string{"4:68: body: {{a}}", "4:74: body: {{b}}"}},
-		{"no name", "'{{ }}'", []string{"4:68: body: {{}}: it names no place; there are seq"}},
-		{"in capitals", "'{{SEQ}}'", []string{"4:68: body: {{SEQ}}: there is no such place"}},
-		{"not closed", "'a {{seq'", []string{"4:70: body: {{ is not closed"}},
-		{"not closed before another", "'{{pick a {{seq}}'", []string{"4:68: body: {{ is not closed"}},
-		{"a pick from nothing", "'{{pick}}'", []string{"4:68: body: {{pick}}: it has nothing to pick from; write {{pick a b c}}"}},
-		{"a place with a word", "'{{seq 5}}'", []string{"4:68: body: {{seq 5}}: it takes nothing; write {{seq}}"}},
-		{"env of nothing", "'{{env}}'", []string{"4:68: body: {{env}}: it takes one variable; write {{env NAME}}"}},
-		{"env of two", "'{{env A B}}'", []string{"4:68: body: {{env A B}}: it takes one variable"}},
-		{"env of no name", "'{{env $A}}'", []string{"4:68: body: {{env $A}}: that is no variable's name"}},
-		{"env that is not set", "'{{env NOWHERE}}'", []string{"4:68: body: {{env NOWHERE}}: the variable NOWHERE is not set"}},
+		{"unknown place", "'a {{sqe}}'", []string{`4:67: body: {{sqe}}: there is no such place; did you mean "seq"?`}},
+		{"unknown place unlike any", "'a {{random}}'", []string{"4:67: body: {{random}}: there is no such place; there are seq, uuid, now, domain, env, pick"}},
+		{"the second of them", `"ü {{seq}} {{uid}}"`, []string{`4:67: body: {{uid}}: there is no such place; did you mean "uuid"?`}},
+		{"all of them", `'{{a}} {{b}}'`, []string{"4:67: body: {{a}}", "4:67: body: {{b}}"}},
+		{"no name", "'{{ }}'", []string{"4:67: body: {{}}: it names no place; there are seq"}},
+		{"in capitals", "'{{SEQ}}'", []string{"4:67: body: {{SEQ}}: there is no such place"}},
+		{"not closed", "'a {{seq'", []string{"4:67: body: {{seq is not closed"}},
+		{"not closed before another", "'{{pick a {{seq}}'", []string{"4:67: body: {{pick a  is not closed"}},
+		{"a pick from nothing", "'{{pick}}'", []string{"4:67: body: {{pick}}: write {{pick a b c}}"}},
+		{"a place with a word", "'{{seq 5}}'", []string{"4:67: body: {{seq 5}}: write {{seq}}"}},
+		{"env of nothing", "'{{env}}'", []string{"4:67: body: {{env}}: write {{env NAME}}"}},
+		{"env of two", "'{{env A B}}'", []string{"4:67: body: {{env A B}}: write {{env NAME}}"}},
+		{"env of no name", "'{{env $A}}'", []string{"4:67: body: {{env $A}}: the variable $A is not set"}},
+		{"env that is not set", "'{{env NOWHERE}}'", []string{"4:67: body: {{env NOWHERE}}: the variable NOWHERE is not set"}},
 		{"too many places", "'" + strings.Repeat("{{seq}}", 1001) + "'", []string{"4:67: body: it has over 1000 places"}},
 	}
 	for _, tt := range tests {
@@ -69,21 +69,21 @@ func TestTemplateMistakes(t *testing.T) {
 	}
 }
 
-func TestPlaceIsFoundInEveryFormOfText(t *testing.T) {
+func TestMistakeInATemplateIsToldWhereItsTextBegins(t *testing.T) {
 	const start = "name: x\nstages: [{duration: 1s, rate: 2}]\nrequests:\n  - name: a\n    method: GET\n    path: /\n    body: "
-	for _, tt := range []struct{ name, text, want string }{
-		{"plain", "a {{x}}", "7:13:"},
-		{"plain, over lines", "a {{seq}}\n      b {{x}}", "8:9:"},
-		{"double quotes", `"\"a\" {{x}}"`, "7:18:"},
-		{"double quotes, over lines", "\"{{seq}}\n      b {{x}}\"", "8:9:"},
-		{"a block", "|\n      {{seq}}\n\n      b {{x}}\n", "10:9:"},
-		{"a block with a comment", "|- # {{seq}}\n      b {{x}}\n", "8:9:"},
-		{"a folded block", ">\n      a\n      b {{x}}\n", "9:9:"},
-		{"an anchor", "&b 'a {{x}}'", "7:17:"},
+	for _, tt := range []struct{ name, text string }{
+		{"plain", "a {{x}}"},
+		{"plain, over lines", "a {{seq}}\n      b {{x}}"},
+		{"double quotes", `"\"a\" {{x}}"`},
+		{"double quotes, over lines", "\"{{seq}}\n      b {{x}}\""},
+		{"a block", "|\n      {{seq}}\n\n      b {{x}}\n"},
+		{"a block with a comment", "|- # {{seq}}\n      b {{x}}\n"},
+		{"a folded block", ">\n      a\n      b {{x}}\n"},
+		{"an anchor", "&b 'a {{x}}'"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := parse(start+tt.text, options())
-			says(t, err, tt.want+" body: {{x}}: there is no such place")
+			says(t, err, "7:11: body: {{x}}: there is no such place")
 		})
 	}
 }
@@ -91,10 +91,10 @@ func TestPlaceIsFoundInEveryFormOfText(t *testing.T) {
 func TestWhatAPlaceStandsForIsCheckedToo(t *testing.T) {
 	const start = "name: x\nstages: [{duration: 1s, rate: 2}]\nrequests:\n  - name: a\n    method: GET\n"
 	for _, tt := range []struct{ name, text, env, want string }{
-		{"a header in a variable", "    path: /\n    headers: {A: '{{env V}}'}", "hunter2\r\nHost: x", "7:19: A: {{env V}}: what it stands for has a line end"},
-		{"a request in a variable", "    path: /{{env V}}", "hunter2 HTTP/1.1", "6:12: path: {{env V}}: what it stands for has a space"},
-		{"a line end in a variable of the path", "    path: /{{env V}}", "hunter2\n", "6:12: path: {{env V}}: what it stands for has a line end"},
-		{"a control character to pick", "    path: \"/{{pick a \\x01}}\"", "", `6:13: path: {{pick a `},
+		{"a header in a variable", "    path: /\n    headers: {A: '{{env V}}'}", "hunter2\r\nHost: x", "7:18: A: {{env V}}: what it stands for has a line end"},
+		{"a request in a variable", "    path: /{{env V}}", "hunter2 HTTP/1.1", "6:11: path: {{env V}}: what it stands for has a space"},
+		{"a line end in a variable of the path", "    path: /{{env V}}", "hunter2\n", "6:11: path: {{env V}}: what it stands for has a space, a #, a control character"},
+		{"a control character to pick", "    path: \"/{{pick a \\x01}}\"", "", `6:11: path: {{pick a `},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := parse(start+tt.text+"\n", plan.Options{Getenv: func(string) (string, bool) { return tt.env, true }})

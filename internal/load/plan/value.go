@@ -1,7 +1,9 @@
 package plan
 
 import (
+	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,7 +15,8 @@ import (
 	"gatehouse/internal/nearest"
 )
 
-// table is a mapping with its keys in the file's order.
+// table is a mapping with its keys in the file's order. What reads one of its
+// values returns the zero value where there is none, or after a failure.
 type table struct {
 	at    spot
 	keys  []string
@@ -21,44 +24,37 @@ type table struct {
 	value map[string]ast.Node
 }
 
-// table reads a mapping whose keys are among those known, or any if there are
-// none. ok is false where it is no mapping; a key that is wrong is left out.
-func (s *source) table(n ast.Node, what string, known ...string) (t table, ok bool) {
-	if n = s.resolve(n); n == nil {
-		return t, false
-	}
+// table reads a mapping, the zero table where it is none. Its keys are among
+// those required and optional, which are separated by spaces; any are, if both
+// are empty. A key that is wrong is left out.
+func (s *source) table(n ast.Node, what, required, optional string) table {
+	n = s.resolve(n)
 	var pairs []*ast.MappingValueNode
 	switch v := n.(type) {
+	case nil:
+		return table{}
 	case *ast.MappingNode:
 		pairs = v.Values
 	case *ast.MappingValueNode:
 		pairs = []*ast.MappingValueNode{v}
 	default:
-		s.fail(n, "%s: want keys and values, found %s", what, kind(n))
-		return t, false
+		s.fail(v, "%s: want keys and values, found %s", what, kind(v))
+		return table{}
 	}
-	t = table{at: begin(n), key: make(map[string]spot), value: make(map[string]ast.Node)}
+	known := strings.Fields(required + " " + optional)
+	t := table{at: begin(n), key: make(map[string]spot), value: make(map[string]ast.Node)}
 	for _, p := range pairs {
-		name := short(p.Key.GetToken().Value)
-		switch p.Key.(type) {
-		case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.NullNode:
-		case *ast.MergeKeyNode:
-			s.fail(p.Key, "<< is not read here; write the keys out")
-			continue
-		default:
-			s.fail(p.Key, "want a plain key, such as `name: value`")
-			continue
+		if len(s.mistakes) > maxMistakes {
+			return t // a hint for each of many unknown keys would take long
 		}
+		name := short(p.Key.GetToken().Value)
+		_, isText := p.Key.(*ast.StringNode)
 		first, twice := t.key[name]
 		switch {
-		case len(s.mistakes) > maxMistakes:
-			return t, true
-		case known != nil && !slices.Contains(known, name):
-			hint := nearest.DidYouMean(name, known)
-			if hint == "" {
-				hint = "; there are " + strings.Join(known, ", ")
-			}
-			s.fail(p.Key, "unknown key %q%s", name, hint)
+		case !isText:
+			s.fail(p.Key, "want a plain key, such as `name: value`, found %s", kind(p.Key))
+		case len(known) > 0 && !slices.Contains(known, name):
+			s.fail(p.Key, "unknown key %q%s", name, hint(name, known))
 		case twice:
 			s.fail(p.Key, "%q is here twice, first in line %d", name, first.line)
 		default:
@@ -67,7 +63,21 @@ func (s *source) table(n ast.Node, what string, known ...string) (t table, ok bo
 			t.value[name] = p.Value
 		}
 	}
-	return t, true
+	s.need(t, strings.Fields(required)...)
+	return t
+}
+
+// named reads a mapping from names to values, at most so many.
+func (s *source) named(t table, key string, most int) table {
+	all := s.table(t.value[key], key, "", "")
+	if len(all.keys) > most {
+		s.failAt(all.at, "%s: want at most %d of them, found %d", key, most, len(all.keys))
+		all.keys = all.keys[:most]
+	}
+	for _, name := range all.keys {
+		s.checkName(all.key[name], key, name)
+	}
+	return all
 }
 
 // need says which of the keys are not there.
@@ -80,115 +90,103 @@ func (s *source) need(t table, keys ...string) {
 }
 
 // list reads a list of at least one and at most a bound of values.
-func (s *source) list(n ast.Node, what string, most int) []ast.Node {
-	if n = s.resolve(n); n == nil {
-		return nil
+func (s *source) list(t table, key string, most int) []ast.Node {
+	switch v := s.resolve(t.value[key]).(type) {
+	case nil:
+	case *ast.SequenceNode:
+		if 0 < len(v.Values) && len(v.Values) <= most {
+			return v.Values
+		}
+		s.fail(v, "%s: want 1 to %d of them, found %d", key, most, len(v.Values))
+	default:
+		s.fail(v, "%s: want a list, found %s", key, kind(v))
 	}
-	v, ok := n.(*ast.SequenceNode)
-	if !ok {
-		s.fail(n, "%s: want a list, found %s", what, kind(n))
-		return nil
-	}
-	if len(v.Values) == 0 || len(v.Values) > most {
-		s.fail(n, "%s: want 1 to %d of them, found %d", what, most, len(v.Values))
-		return nil
-	}
-	return v.Values
+	return nil
 }
 
-// text reads text, in any of YAML's forms for it.
-func (s *source) text(n ast.Node, what string) (string, bool) {
+// text reads text, in any of YAML's forms for it. ok is false without any.
+func (s *source) text(n ast.Node, what string) (text string, ok bool) {
 	switch v := s.resolve(n).(type) {
 	case nil:
 	case *ast.StringNode:
 		return v.Value, true
 	case *ast.LiteralNode:
 		return v.Value.Value, true
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		s.fail(v, "%s: want text, found %s; put it in quotes", what, kind(v))
 	default:
-		hint := ""
-		if isScalar(v) {
-			hint = "; put it in quotes"
-		}
-		s.fail(v, "%s: want text, found %s%s", what, kind(v), hint)
+		s.fail(v, "%s: want text, found %s", what, kind(v))
 	}
 	return "", false
 }
 
-// name reads what gates, reports and command lines refer to.
-func (s *source) name(n ast.Node, what string) string {
-	text, ok := s.text(n, what)
-	if ok && !isName(text) {
-		s.fail(n, "%s: want a letter, then letters, digits, - and _, %d in all, found %q", what, maxName, short(text))
+// oneOf reads one of the texts that are known.
+func (s *source) oneOf(t table, key string, known ...string) string {
+	text, ok := s.text(t.value[key], key)
+	if ok && !slices.Contains(known, text) {
+		s.fail(t.value[key], "%s: want one of %s, found %q", key, strings.Join(known, ", "), short(text))
 	}
 	return text
 }
 
-// number reads a number between two bounds, which may be met.
-func (s *source) number(n ast.Node, what, unit string, low, high float64) float64 {
-	v := s.resolve(n)
-	if v == nil {
-		return 0
+// name reads what gates, reports and command lines refer to.
+func (s *source) name(t table, key string) string {
+	text, ok := s.text(t.value[key], key)
+	if ok {
+		s.checkName(begin(t.value[key]), key, text)
 	}
-	f, err := strconv.ParseFloat(plain(v), 64)
-	if err != nil || math.IsNaN(f) || f < low || f > high {
-		s.fail(v, "%s: want a number from %s to %s%s, found %s", what, decimal(low), decimal(high), unit, kind(v))
-		return 0
-	}
-	return f
+	return text
 }
 
-// integer is number for whole ones.
-func (s *source) integer(n ast.Node, what string, low, high int) int {
-	v := s.resolve(n)
+// A name is at most as long as a table's column can be.
+var nameForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,63}$`)
+
+func (s *source) checkName(at spot, what, name string) {
+	if !nameForm.MatchString(name) {
+		s.failAt(at, "%s: want a letter, then letters, digits, - and _, 64 in all, found %q", what, short(name))
+	}
+}
+
+// number reads a number between two bounds, which may be met. What is wanted is
+// said in words.
+func (s *source) number(t table, key, want string, low, high float64) float64 {
+	v := s.resolve(t.value[key])
 	if v == nil {
 		return 0
 	}
-	i, err := strconv.Atoi(plain(v))
-	if err != nil || i < low || i > high {
-		s.fail(v, "%s: want a whole number from %d to %d, found %s", what, low, high, kind(v))
-		return 0
+	word := v.GetToken() // what is written, because the library takes 1e9 for text
+	quoted := word.Type == token.SingleQuoteType || word.Type == token.DoubleQuoteType
+	f, err := strconv.ParseFloat(word.Value, 64)
+	if err == nil && !quoted && low <= f && f <= high && (want != wholeNumber || f == math.Trunc(f)) {
+		return f
 	}
-	return i
+	s.fail(v, "%s: want %s from %s to %s, found %s", key, want, decimal(low), decimal(high), kind(v))
+	return 0
+}
+
+const wholeNumber = "a whole number"
+
+func (s *source) integer(t table, key string, low, high int) int {
+	return int(s.number(t, key, wholeNumber, float64(low), float64(high)))
 }
 
 // duration reads a time greater than zero, as Go writes it.
-func (s *source) duration(n ast.Node, what string, most time.Duration) time.Duration {
-	v := s.resolve(n)
+func (s *source) duration(t table, key string, most time.Duration) time.Duration {
+	v := s.resolve(t.value[key])
 	if v == nil {
 		return 0
 	}
-	text := plain(v)
-	if t, ok := v.(*ast.StringNode); ok {
-		text = t.Value
-	}
+	text := v.GetToken().Value
 	d, err := time.ParseDuration(text)
 	if err == nil && 0 < d && d <= most {
 		return d
 	}
-	hint := ""
+	seconds := ""
 	if f, err := strconv.ParseFloat(text, 64); err == nil && f > 0 && !math.IsInf(f, 0) {
-		hint = "; write " + decimal(f) + "s for seconds"
+		seconds = "; write " + decimal(f) + "s for seconds"
 	}
-	s.fail(v, "%s: want a duration such as 60s or 5m, above 0 and at most %v, found %s%s", what, most, kind(v), hint)
+	s.fail(v, "%s: want a duration such as 60s or 5m, above 0 and at most %v, found %s%s", key, most, kind(v), seconds)
 	return 0
-}
-
-func isScalar(n ast.Node) bool {
-	switch n.(type) {
-	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
-		return true
-	}
-	return false
-}
-
-// plain is a scalar as it is written, or "" where it is quoted or none.
-// Numbers are read from it because the library takes 1e9 for text.
-func plain(n ast.Node) string {
-	t := n.GetToken()
-	if !isScalar(n) || t.Type == token.SingleQuoteType || t.Type == token.DoubleQuoteType {
-		return ""
-	}
-	return t.Value
 }
 
 // kind is what a node is, for people.
@@ -208,27 +206,20 @@ func kind(n ast.Node) string {
 	return short(n.GetToken().Value)
 }
 
+// hint leads from a name to those that are known.
+func hint(name string, known []string) string {
+	if near := nearest.DidYouMean(name, known); near != "" {
+		return near
+	}
+	return "; there are " + strings.Join(known, ", ")
+}
+
 // short keeps a message readable whatever the file holds.
 func short(text string) string {
-	const most = 60
-	for i := range text {
-		if i >= most {
-			return text[:i] + "…"
-		}
+	if cut := fmt.Sprintf("%.60s", text); cut != text {
+		return cut + "…"
 	}
 	return text
 }
 
 func decimal(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
-
-const maxName = 64 // as long as a table's column can be
-
-func isName(text string) bool {
-	for i, c := range []byte(text) {
-		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
-		if !letter && (i == 0 || c != '-' && c != '_' && (c < '0' || c > '9')) {
-			return false
-		}
-	}
-	return text != "" && len(text) <= maxName
-}

@@ -36,49 +36,74 @@ func (p *page) timeline() (x scale, stages []mark) {
 	return clock(max(end, at)), stages
 }
 
-// over is one value of each second, in the second's middle.
+// over is one value of each second, in the second's middle. Of a long run a
+// point stands for several, by what pick makes of their values, gaps left out.
 func (p *page) over(pick func([]float64) float64, value func(*load.Sample) float64) []point {
-	points := make([]point, 0, len(p.Result.Samples))
-	for _, s := range p.Result.Samples {
-		points = append(points, point{float64(s.Second) + 0.5, value(s)})
+	var points []point
+	for group := range slices.Chunk(p.Result.Samples, p.each()) {
+		q := point{float64(group[0].Second+group[len(group)-1].Second+1) / 2, math.NaN()}
+		var ys []float64
+		for _, s := range group {
+			if y := value(s); !math.IsNaN(y) {
+				ys = append(ys, y)
+			}
+		}
+		if len(ys) > 0 {
+			q.y = pick(ys)
+		}
+		points = append(points, q)
 	}
-	return thin(points, chartPoints, pick)
+	return points
 }
 
-// each says what a point of a line stands for where that is not one second.
-func (p *page) each(what string) string {
-	n := (len(p.Result.Samples) + chartPoints - 1) / chartPoints
-	if n <= 1 {
+// each is how many seconds a point stands for.
+func (p *page) each() int { return max(1, (len(p.Result.Samples)+chartPoints-1)/chartPoints) }
+
+func (p *page) note(what string) string {
+	if p.each() == 1 {
 		return ""
 	}
-	return fmt.Sprintf(" A point is the %s of %d seconds.", what, n)
+	return fmt.Sprintf(" A point is the %s of %d seconds.", what, p.each())
+}
+
+func meanOf(ys []float64) float64 {
+	var sum float64
+	for _, y := range ys {
+		sum += y
+	}
+	return sum / float64(len(ys))
+}
+
+// draw is a chart over the run's seconds, unless it has an axis of its own,
+// with rates or times upwards.
+func (p *page) draw(c chart, times bool) plot {
+	if c.x.label == nil {
+		c.x, c.marks = p.timeline()
+	}
+	low, high, _ := extent(c.lines...)
+	if c.y = linear(high.y, axisRate); times {
+		c.y = logarithmic(low.y, high.y, span)
+	}
+	return c.plot()
 }
 
 // RateChart is the rate that was planned, sent and answered.
 func (p *page) RateChart() plot {
 	planned := []point{{0, 0}}
 	var at float64
-	for _, s := range p.Stages {
-		if s.Duration == 0 { // a step
-			planned = append(planned, point{at, s.Rate})
-			continue
-		}
+	for _, s := range p.Stages { // one without a duration is a step
 		at += s.Duration.Seconds()
 		planned = append(planned, point{at, s.Rate})
 	}
-	c := chart{
+	return p.draw(chart{
 		title: "Requests a second",
-		note:  "Planned is what was due by the stages." + p.each("mean"),
+		note:  "Planned is what was due by the stages." + p.note("mean"),
 		lines: []line{
-			{"planned", "planned", true, planned},
-			{"sent", "sent", false, p.over(meanOf, func(s *load.Sample) float64 { return float64(s.Sent) })},
-			{"answered", "answered", false, p.over(meanOf, func(s *load.Sample) float64 { return float64(s.Answered) })},
+			{"planned", "planned", append(planned, point{at, 0})},
+			{"sent", "sent", p.over(meanOf, func(s *load.Sample) float64 { return float64(s.Sent) })},
+			{"answered", "answered", p.over(meanOf, func(s *load.Sample) float64 { return float64(s.Answered) })},
 		},
-	}
-	c.x, c.marks = p.timeline()
-	_, high := extent(c.lines)
-	c.y = linear(high, axisRate)
-	return c.plot()
+	}, false)
 }
 
 // LatencyCharts are the percentiles of each second, one chart an outcome.
@@ -95,19 +120,15 @@ func (p *page) LatencyCharts() []plot {
 				return math.NaN()
 			})
 		}
-		c := chart{
+		plots = append(plots, p.draw(chart{
 			title: s.Name + ": latency",
-			note:  p.each("highest"),
+			note:  p.note("highest"),
 			lines: []line{
-				{"p99", "l2", false, quantile(func(w load.Window) time.Duration { return w.P99 })},
-				{"p95", "l3", false, quantile(func(w load.Window) time.Duration { return w.P95 })},
-				{"p50", "l1", false, quantile(func(w load.Window) time.Duration { return w.P50 })},
+				{"p99", "l2", quantile(func(w load.Window) time.Duration { return w.P99 })},
+				{"p95", "l3", quantile(func(w load.Window) time.Duration { return w.P95 })},
+				{"p50", "l1", quantile(func(w load.Window) time.Duration { return w.P50 })},
 			},
-		}
-		c.x, c.marks = p.timeline()
-		low, high := extent(c.lines)
-		c.y = logarithmic(low, high, span)
-		plots = append(plots, c.plot())
+		}, true))
 	}
 	return plots
 }
@@ -122,22 +143,17 @@ func (p *page) CurveChart() plot {
 	for i, s := range p.drawn() {
 		var points []point
 		for _, step := range s.Latency.Curve() {
-			x := float64(s.Count())
-			if step.Share < 1 {
-				x = 1 / (1 - step.Share)
-			}
+			x := min(1/(1-step.Share), float64(s.Count()))     // the last share is all of them
 			if n := len(points); n > 0 && points[n-1].x >= x { // of one answer alone
 				points = points[:n-1]
 			}
 			most = max(most, x)
 			points = append(points, point{x, milliseconds(step.Time)})
 		}
-		c.lines = append(c.lines, line{s.Name, fmt.Sprintf("l%d", i+1), false, points})
+		c.lines = append(c.lines, line{s.Name, fmt.Sprintf("l%d", i+1), points})
 	}
 	c.x = nines(most)
-	low, high := extent(c.lines)
-	c.y = logarithmic(low, high, span)
-	return c.plot()
+	return p.draw(c, true)
 }
 
 // LimitChart is how a target's limits engage: successes beside what was
@@ -148,60 +164,33 @@ func (p *page) LimitChart() plot {
 	}
 	c := chart{
 		title: "Successes and refusals a second",
-		note:  p.each("mean"),
+		note:  p.note("mean"),
 		lines: []line{
-			{"successes", "l1", false, of(load.Success)},
-			{"expected refusals", "l2", false, of(load.Expected)},
-			{"failures", "l4", false, of(load.Failure)},
+			{"successes", "l1", of(load.Success)},
+			{"expected refusals", "l2", of(load.Expected)},
 		},
 	}
-	if _, high := extent(c.lines[2:]); high == 0 {
-		c.lines = c.lines[:2]
+	if len(p.Failures()) > 0 {
+		c.lines = append(c.lines, line{"failures", "l4", of(load.Failure)})
 	}
-	c.x, c.marks = p.timeline()
-	if at, ok := p.FirstRefusal(); ok {
-		c.marks = append(c.marks, mark{at: at, label: "first refusal " + minutes(at)})
-	}
-	_, high := extent(c.lines)
-	c.y = linear(high, axisRate)
-	return c.plot()
-}
-
-// LagChart is how late the generator itself was: what says whether the other
-// figures can be believed.
-func (p *page) LagChart() plot {
-	const bound = 2.0 // milliseconds: below it a run is never void for its lag
-	c := chart{
-		title: "Lag of the generator",
-		note:  "From the time a request was due to the time it was sent." + p.each("highest"),
-		lines: []line{
-			{"longest", "l2", false, p.over(slices.Max[[]float64], func(s *load.Sample) float64 { return milliseconds(s.LagMax) })},
-			{"p99", "l1", false, p.over(slices.Max[[]float64], func(s *load.Sample) float64 { return milliseconds(s.LagP99) })},
-		},
-	}
-	c.x, c.marks = p.timeline()
-	c.marks = append(c.marks, mark{at: bound, level: true, label: "p99 up to here is always fine"})
-	low, high := extent(c.lines)
-	c.y = logarithmic(low, max(high, 2*bound), span)
-	return c.plot()
+	return p.draw(c, false)
 }
 
 // drawn is the outcomes that charts have room for.
-func (p *page) drawn() []*load.Series {
-	return p.Outcomes[:min(len(p.Outcomes), chartOutcomes)]
-}
+func (p *page) drawn() []*load.Series { return p.Outcomes[:min(len(p.Outcomes), chartOutcomes)] }
 
 // Undrawn is how many outcomes are in tables alone.
 func (p *page) Undrawn() int { return len(p.Outcomes) - len(p.drawn()) }
 
-// FirstRefusal is the first second in which something was refused as expected.
-func (p *page) FirstRefusal() (second float64, ok bool) {
+// Refused is the first second in which something was refused as expected; nil
+// if there is none.
+func (p *page) Refused() *float64 {
 	for _, s := range p.Result.Samples {
-		if ended(s, load.Expected) > 0 {
-			return float64(s.Second), true
+		if second := float64(s.Second); ended(s, load.Expected) > 0 {
+			return &second
 		}
 	}
-	return 0, false
+	return nil
 }
 
 // ended is how many requests came to an outcome of a kind in a second.

@@ -19,11 +19,11 @@ type scale struct {
 // at is where a value lies, 0 at the scale's low end and 1 at its high one.
 // What lies beyond is put on the end.
 func (s scale) at(v float64) float64 {
-	low, high := s.low, s.high
+	v = min(max(v, s.low), s.high)
 	if s.log {
-		low, high, v = math.Log(low), math.Log(high), math.Log(max(v, s.low))
+		return math.Log(v/s.low) / math.Log(s.high/s.low)
 	}
-	return min(max((v-low)/(high-low), 0), 1)
+	return (v - s.low) / (s.high - s.low)
 }
 
 // roundUp is the lowest round number not below v, which is positive. Round are
@@ -44,21 +44,19 @@ func linear(high float64, label func(float64) string) scale {
 		high = 1
 	}
 	step := roundUp(high / 5)
-	n := int(math.Ceil(high/step - 1e-9))
-	s := scale{high: float64(n) * step, label: label}
-	for i := range n + 1 {
-		s.ticks = append(s.ticks, float64(i)*step)
+	s := scale{label: label, ticks: []float64{0}}
+	for i := 1.0; s.high < high*(1-1e-9); i++ {
+		s.high = i * step
+		s.ticks = append(s.ticks, s.high)
 	}
 	return s
 }
 
 // clock is a scale of seconds that ends where the run does.
 func clock(seconds float64) scale {
-	steps := []float64{1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800}
-	step := steps[len(steps)-1]
-	for _, s := range steps {
-		if seconds/s <= 8 {
-			step = s
+	var step float64
+	for _, step = range []float64{1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800} {
+		if seconds/step <= 8 {
 			break
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"gatehouse/internal/load"
 )
 
 // labels writes a scale's ticks, with what may be left out in brackets.
@@ -70,18 +72,31 @@ func TestLogarithmicHoldsAll(t *testing.T) {
 	}
 }
 
-func TestThin(t *testing.T) {
-	nan := math.NaN()
-	points := []point{{0, 1}, {1, 5}, {2, nan}, {3, nan}, {4, 2}}
-	got := thin(points, 3, slices.Max[[]float64])
-	if len(got) != 3 || got[0] != (point{0.5, 5}) || !math.IsNaN(got[1].y) || got[2] != (point{4, 2}) {
-		t.Errorf("thin by the highest = %v", got)
+func TestALongRunIsThinned(t *testing.T) {
+	p := &page{Run: &Run{Result: &load.Result{}}}
+	if got := p.over(meanOf, nil); len(got) != 0 {
+		t.Errorf("points of nothing: %v", got)
 	}
-	if got := thin(points[:2], 1, meanOf); len(got) != 1 || got[0] != (point{0.5, 3}) {
-		t.Errorf("thin by the mean = %v", got)
+	for second := range 2*chartPoints - 1 {
+		p.Result.Samples = append(p.Result.Samples, &load.Sample{Second: second})
 	}
-	if got := thin(nil, 3, meanOf); len(got) != 0 {
-		t.Errorf("thin of nothing = %v", got)
+	value := func(s *load.Sample) float64 { // 5, 3, then a gap of three, then 2 and a last one alone
+		switch s.Second {
+		case 2, 3, 4:
+			return math.NaN()
+		case 0:
+			return 5
+		case 1:
+			return 3
+		}
+		return 2
+	}
+	got := p.over(slices.Max[[]float64], value)
+	if len(got) != chartPoints || got[0] != (point{1, 5}) || !math.IsNaN(got[1].y) || got[2] != (point{5, 2}) || got[chartPoints-1] != (point{2*chartPoints - 1.5, 2}) {
+		t.Errorf("by the highest: %v … %v", got[:3], got[chartPoints-1])
+	}
+	if got := p.over(meanOf, value); got[0] != (point{1, 4}) {
+		t.Errorf("by the mean: %v", got[0])
 	}
 }
 
@@ -90,27 +105,27 @@ func TestPlot(t *testing.T) {
 	c := chart{
 		x: clock(4), y: linear(10, axisRate),
 		lines: []line{
-			{"broken", "l1", false, []point{{0, 0}, {1, 10}, {2, nan}, {3, 5}, {4, nan}}},
-			{"empty", "l2", false, []point{{0, nan}}},
-			{"area", "l3", true, []point{{0, 0}, {4, 10}}},
+			{"broken", "l1", []point{{0, 0}, {1, 10}, {2, nan}, {3, 5}, {4, nan}}},
+			{"empty", "l2", []point{{0, nan}}},
+			{"whole", "l3", []point{{0, 0}, {4, 10}}},
 		},
-		marks: []mark{{at: 1, wide: 2, label: "stage"}, {at: 3, label: "late"}, {at: 5, level: true, label: "half"}},
+		marks: []mark{{at: 1, wide: 2, label: "stage"}, {at: 3.8, wide: 0.2, label: "no room"}},
 	}
 	p := c.plot()
 	want := []path{
 		{Name: "broken", Style: "l1", D: "M0.0 1000.0L250.0 0.0", Dots: "M750.0 500.0h.1"},
-		{Name: "area", Style: "l3", D: "M0.0 1000.0L1000.0 0.0", Area: "M0.0 1000L0.0 1000.0L1000.0 0.0L1000.0 1000Z"},
+		{Name: "whole", Style: "l3", D: "M0.0 1000.0L1000.0 0.0"},
 	}
 	if diff := cmp.Diff(want, p.Lines); diff != "" {
 		t.Errorf("lines (-want +got):\n%s", diff)
 	}
 	marks := []placed{
-		{At: "25.00", Label: "stage", Stage: "50.00"}, {At: "75.00", Label: "late", Left: true}, {At: "50.00", Label: "half", Level: true},
+		{At: "25.00", Label: "stage", Middle: "50.00"}, {At: "95.00", Middle: "97.50", Minor: true},
 	}
 	if diff := cmp.Diff(marks, p.Marks); diff != "" {
 		t.Errorf("marks (-want +got):\n%s", diff)
 	}
-	if want := "broken from 0/s to 10/s, highest at 0:01; area from 0/s to 10/s, highest at 0:04."; p.Summary != want {
+	if want := "broken from 0/s to 10/s, highest at 0:01; whole from 0/s to 10/s, highest at 0:04."; p.Summary != want {
 		t.Errorf("summary %s\nwant    %s", p.Summary, want)
 	}
 }

@@ -12,22 +12,17 @@ import (
 // unknown stands where a number would, had there been enough to tell it from.
 const unknown = "–"
 
-// ms is a time as people read it here: "6.42 ms".
-func ms(d time.Duration) string { return gate.Milliseconds.Text(milliseconds(d)) }
-
 // count is a number with its thousands apart: "190,620".
 func count(n int64) string { return gate.Count.Text(float64(n)) }
 
-// percent is a share of 0 to 1: "99.95 %".
-func percent(share float64) string { return gate.Share.Text(share) }
-
 // quantile is a percentile as text, "–" where there are too few times for it.
+// That of 1 is the longest time.
 func quantile(d *load.Distribution, q float64) string {
 	t, ok := d.Quantile(q)
 	if !ok {
 		return unknown
 	}
-	return ms(t)
+	return gate.Milliseconds.Text(milliseconds(t))
 }
 
 // known is a number as text, "–" for nil.
@@ -56,22 +51,11 @@ func byOutcome(r *load.Result) []*load.Series {
 		m.Service.Merge(s.Service)
 		m.Example = cmp.Or(m.Example, s.Example)
 	}
-	slices.SortFunc(all, byKind)
+	slices.SortFunc(all, func(a, b *load.Series) int {
+		return cmp.Or(cmp.Compare(slices.Index(kinds, a.Kind), slices.Index(kinds, b.Kind)), cmp.Compare(a.Key, b.Key))
+	})
 	return all
 }
 
-func byKind(a, b *load.Series) int {
-	order := []load.Kind{load.Success, load.Expected, load.Failure}
-	return cmp.Or(cmp.Compare(slices.Index(order, a.Kind), slices.Index(order, b.Kind)), cmp.Compare(a.Key, b.Key))
-}
-
-// ofKind is how many requests came to outcomes of a kind, and their latency.
-func ofKind(r *load.Result, kind load.Kind) *load.Distribution {
-	d := load.NewDistribution()
-	for _, s := range r.Series {
-		if s.Kind == kind {
-			d.Merge(s.Latency)
-		}
-	}
-	return d
-}
+// kinds are all there are, in the order in which they are told.
+var kinds = []load.Kind{load.Success, load.Expected, load.Failure}

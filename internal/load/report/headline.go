@@ -11,41 +11,34 @@ import (
 // Headline is the run in one sentence, verdict first:
 // "PASS: of 1,200 requests 1,099 succeeded (p95 2.10 ms), 100 were refused as expected and 1 failed."
 func Headline(r *Run) string {
-	res := r.Result
-	var b strings.Builder
-	b.WriteString(strings.ToUpper(string(r.Verdict)))
+	word := strings.ToUpper(string(r.Verdict))
 	if len(r.Checks) == 0 && r.Verdict == gate.Pass {
-		b.WriteString(" without gates")
+		word += " without gates"
 	}
-	fmt.Fprintf(&b, ": of %s requests ", count(res.Scheduled))
-	success := ofKind(res, load.Success)
-	if success.Count() == 0 {
-		b.WriteString("none succeeded")
-	} else {
-		fmt.Fprintf(&b, "%s succeeded", count(success.Count()))
-		if t, ok := success.Quantile(0.95); ok {
-			fmt.Fprintf(&b, " (p95 %s)", ms(t))
+	success, n := load.NewDistribution(), map[load.Kind]int64{}
+	for _, s := range r.Result.Series {
+		n[s.Kind] += s.Count()
+		if s.Kind == load.Success {
+			success.Merge(s.Latency)
 		}
 	}
-	expected, failed := ofKind(res, load.Expected).Count(), ofKind(res, load.Failure).Count()
-	parts := []string{}
-	if expected > 0 {
-		parts = append(parts, count(expected)+" were refused as expected")
+	parts := []string{"none succeeded"}
+	if n[load.Success] > 0 {
+		parts[0] = count(n[load.Success]) + " succeeded"
 	}
-	parts = append(parts, count(failed)+" failed")
-	if res.Unsent > 0 {
-		parts = append(parts, count(res.Unsent)+" were never sent")
+	if p95 := quantile(success, 0.95); p95 != unknown {
+		parts[0] += " (p95 " + p95 + ")"
 	}
-	for i, p := range parts {
-		sep := ", "
-		if i == len(parts)-1 {
-			sep = " and "
-		}
-		b.WriteString(sep + p)
+	if n[load.Expected] > 0 {
+		parts = append(parts, count(n[load.Expected])+" were refused as expected")
 	}
-	if res.Interrupted {
-		b.WriteString("; the run was interrupted")
+	parts = append(parts, count(n[load.Failure])+" failed")
+	if r.Result.Unsent > 0 {
+		parts = append(parts, count(r.Result.Unsent)+" were never sent")
 	}
-	b.WriteByte('.')
-	return b.String()
+	last, end := len(parts)-1, "."
+	if r.Result.Interrupted {
+		end = "; the run was interrupted."
+	}
+	return fmt.Sprintf("%s: of %s requests %s and %s%s", word, count(r.Result.Scheduled), strings.Join(parts[:last], ", "), parts[last], end)
 }

@@ -2,11 +2,10 @@ package report
 
 import (
 	"bufio"
-	"cmp"
 	"crypto/sha256"
 	_ "embed" // the page's parts
 	"encoding/base64"
-	"fmt"
+	"errors"
 	"html/template"
 	"io"
 	"slices"
@@ -23,60 +22,61 @@ var (
 	//go:embed page.css
 	pageStyle string
 
-	pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-		"count": count, "quantile": quantile, "known": known,
-		"longest": longest, "excerpt": excerpt,
-	}).Parse(pageSource))
+	pageTemplate = template.Must(template.New("page").Funcs(words).Parse(pageSource))
+
+	// words are what the templates of both reports can call.
+	words = template.FuncMap{"count": count, "quantile": quantile, "known": known, "minutes": minutes, "memory": memory}
 )
 
-const (
-	tableRows      = 200 // of one table; outcomes can be many
-	excerptRunes   = 300 // of an answer, to recognise it by
-	pageTimeLayout = "2 January 2006, 15:04:05 UTC"
-)
+// tableRows bounds a table; outcomes can be many.
+const tableRows = 200
 
 // HTML writes the run as one page that needs nothing else: no script, no font
 // and no request, which its content security policy holds it to. It fails only
 // where writing does.
-func HTML(w io.Writer, r *Run) error {
+func HTML(w io.Writer, r *Run) error { return execute(w, pageTemplate, r) }
+
+func execute(w io.Writer, t interface{ Execute(io.Writer, any) error }, r *Run) error {
 	p := &page{Run: r, Style: template.CSS(pageStyle), Outcomes: byOutcome(r.Result)} //nolint:gosec // G203: it is embedded, ours
 	sum := sha256.Sum256([]byte(pageStyle))
 	p.StyleHash = base64.StdEncoding.EncodeToString(sum[:])
-	p.Word, p.Sentence, _ = strings.Cut(Headline(r), ": ")
-	if p.Sentence != "" {
-		p.Sentence = strings.ToUpper(p.Sentence[:1]) + p.Sentence[1:]
-	}
+	p.Word, p.Sentence, _ = strings.Cut(Headline(r), ": of ")
+	all := slices.Concat(p.Outcomes, r.Result.Series)
+	p.Series = all[:min(len(all), tableRows)]
+	p.MoreSeries = len(all) - len(p.Series)
 	b := bufio.NewWriter(w)
-	if err := cmp.Or(pageTemplate.Execute(b, p), b.Flush()); err != nil {
-		return fmt.Errorf("write the page: %w", err)
-	}
-	return nil
+	return errors.Join(t.Execute(b, p), b.Flush())
 }
 
-// page is a run as the template reads it.
+// page is a run as the templates of report.html and report.md read it.
 type page struct {
 	*Run
 	Style          template.CSS
-	StyleHash      string // SHA-256 in base64: the one style that the page's policy allows
-	Word, Sentence string // the headline's verdict, and the rest of it
-	Outcomes       []*load.Series
+	StyleHash      string         // SHA-256 in base64: the one style that the page's policy allows
+	Word, Sentence string         // the headline's verdict, and what follows "of"
+	Outcomes       []*load.Series // over all requests
+	Series         []*load.Series // the same, then each request's, as far as a table goes
+	MoreSeries     int            // that Series leaves out
 }
 
 // Started is when the first request could be due.
-func (p *page) Started() string { return p.Result.Started.UTC().Format(pageTimeLayout) }
-
-// Lasted is the planned duration.
-func (p *page) Lasted() string { return minutes(p.Result.Planned.Seconds()) }
+func (p *page) Started() string { return p.Result.Started.UTC().Format("2 January 2006, 15:04:05 UTC") }
 
 // Took is the real duration.
-func (p *page) Took() string { return p.Result.Elapsed.Round(time.Millisecond).String() }
+func (p *page) Took() string {
+	took := p.Result.Elapsed.Round(time.Millisecond).String()
+	if p.Result.Interrupted {
+		took += ", interrupted"
+	}
+	return took
+}
 
 // Rate is a number of requests by the planned duration.
 func (p *page) Rate(n int64) string {
 	if p.Result.Planned <= 0 {
 		return unknown
 	}
-	return gate.PerSecond.Text(float64(n) / p.Result.Planned.Seconds())
+	return gate.PerSecond.Text(over(n, p.Result.Planned))
 }
 
 // Share is a number's part of all answered, errored and unsent requests.
@@ -85,29 +85,14 @@ func (p *page) Share(n int64) string {
 	if all == 0 {
 		return unknown
 	}
-	return percent(float64(n) / float64(all))
+	return gate.Share.Text(float64(n) / float64(all))
 }
-
-// Series is one row for each request and outcome.
-func (p *page) Series() []*load.Series { return p.Result.Series[:min(len(p.Result.Series), tableRows)] }
-
-// MoreSeries is how many rows Series leaves out.
-func (p *page) MoreSeries() int { return len(p.Result.Series) - len(p.Series()) }
 
 // Failures is what went wrong, most frequent first.
 func (p *page) Failures() []*load.Series {
 	failures := slices.DeleteFunc(slices.Clone(p.Outcomes), func(s *load.Series) bool { return s.Kind != load.Failure })
 	slices.SortStableFunc(failures, func(a, b *load.Series) int { return int(b.Count() - a.Count()) })
 	return failures[:min(len(failures), tableRows)]
-}
-
-// Refused says when expected refusals began; "" if there were none.
-func (p *page) Refused() string {
-	at, ok := p.FirstRefusal()
-	if !ok {
-		return ""
-	}
-	return minutes(at)
 }
 
 // phase is one part of a request's way over the network.
@@ -125,26 +110,4 @@ func (p *page) Phases() []phase {
 		{"Waiting, request written to first byte", c.Waiting},
 		{"Receiving, first byte to last", c.Receiving},
 	}
-}
-
-// MemoryUsed is the most that the generator used.
-func (p *page) MemoryUsed() string { return memory(p.Result.Generator.MaxRSS) }
-
-// longest is the longest of some times, "–" if there is none.
-func longest(d *load.Distribution) string {
-	if d.Count() == 0 {
-		return unknown
-	}
-	return ms(d.Max())
-}
-
-// excerpt is the beginning of what a target answered.
-func excerpt(s string) string {
-	runes := 0
-	for i := range s {
-		if runes++; runes > excerptRunes {
-			return s[:i] + "…"
-		}
-	}
-	return s
 }

@@ -29,7 +29,7 @@ func TestPageSaysTheVerdictFirst(t *testing.T) {
 	last := 0
 	for _, want := range []string{
 		`<span class="word">FAIL</span>`, "succeeded (p95 ", "created latency p95 was 131.20 ms", `id="gates"`, "131.20 ms", `id="rate"`, `id="latency"`, "created: latency",
-		"error:timeout: latency", "Percentile curve", `id="limits"`, "first refusal 0:31", `id="errors"`, "no answer within 10s", `id="connections"`,
+		"error:timeout: latency", "Percentile curve", `id="limits"`, "refusal came at 0:31", `id="errors"`, "no answer within 10s", `id="connections"`,
 		`id="generator"`, `id="outcomes"`, `id="environment"`, "Some CPU @ 2.50GHz", `id="baseline"`, "Environments first", "no counterpart",
 	} {
 		at := strings.Index(page[last:], want)
@@ -121,7 +121,7 @@ func TestPageEscapesWhatOthersWrote(t *testing.T) {
 	r.Environment.Target.Limits = map[string]string{hostile: hostile}
 	r.Baseline = &Comparison{
 		Name: hostile, Notes: []string{hostile}, Environment: []EnvironmentRow{{hostile, hostile, hostile}},
-		Outcomes: []OutcomeComparison{{Name: hostile, Key: hostile}, {Name: hostile, Counterpart: true, Rows: []ComparisonRow{{Stat: hostile}}}},
+		Rows: []ComparisonRow{{Name: hostile, Key: hostile}, {Name: hostile, Stat: hostile}},
 	}
 	page := render(t, r)
 	if n := strings.Count(page, "&lt;script&gt;alert"); n < 30 {

@@ -17,25 +17,18 @@ type junitSuites struct {
 }
 
 type junitSuite struct {
-	Name       string          `xml:"name,attr"`
-	Tests      int             `xml:"tests,attr"`
-	Failures   int             `xml:"failures,attr"`
-	Errors     int             `xml:"errors,attr"`
-	Time       string          `xml:"time,attr"` // seconds
-	Timestamp  string          `xml:"timestamp,attr"`
-	Properties []junitProperty `xml:"properties>property"`
-	Cases      []junitCase     `xml:"testcase"`
-}
-
-type junitProperty struct {
-	Name  string `xml:"name,attr"`
-	Value string `xml:"value,attr"`
+	Name      string      `xml:"name,attr"`
+	Tests     int         `xml:"tests,attr"`
+	Failures  int         `xml:"failures,attr"`
+	Errors    int         `xml:"errors,attr"`
+	Time      string      `xml:"time,attr"` // seconds
+	Timestamp string      `xml:"timestamp,attr"`
+	Cases     []junitCase `xml:"testcase"`
 }
 
 type junitCase struct {
 	Name      string      `xml:"name,attr"`
 	ClassName string      `xml:"classname,attr"`
-	Time      string      `xml:"time,attr"`
 	Failure   *junitFault `xml:"failure"`
 	Error     *junitFault `xml:"error"`
 	Output    string      `xml:"system-out,omitempty"`
@@ -56,13 +49,9 @@ func JUnit(w io.Writer, r *Run) error {
 		Name:      "load run " + r.Plan,
 		Time:      strconv.FormatFloat(round(r.Result.Elapsed.Seconds()), 'f', -1, 64),
 		Timestamp: r.Result.Started.UTC().Format(time.RFC3339),
-		Properties: []junitProperty{
-			{"tool_version", r.ToolVersion}, {"plan_hash", r.PlanHash}, {"profile", r.Profile},
-			{"seed", strconv.FormatUint(r.Seed, 10)}, {"target", r.Target},
-		},
 	}
 	add := func(name string, verdict gate.Verdict, message, body string) {
-		c := junitCase{Name: name, ClassName: "gatehouse.load." + r.Plan, Time: "0"}
+		c := junitCase{Name: name, ClassName: "gatehouse.load." + r.Plan}
 		fault := &junitFault{Message: message, Type: string(verdict), Body: body}
 		switch verdict {
 		case gate.Pass:
@@ -85,14 +74,10 @@ func JUnit(w io.Writer, r *Run) error {
 		}
 		add(c.Name, c.Verdict, c.Name+": observed "+known(c.Unit, c.Observed), body)
 	}
-	if _, err := io.WriteString(w, xml.Header); err != nil {
+	data, err := xml.MarshalIndent(junitSuites{Suite: suite}, "", "  ")
+	if err != nil {
 		return err
 	}
-	e := xml.NewEncoder(w)
-	e.Indent("", "  ")
-	if err := e.Encode(junitSuites{Suite: suite}); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, "\n")
+	_, err = fmt.Fprintf(w, "%s%s\n", xml.Header, data)
 	return err
 }

@@ -73,22 +73,17 @@ type Comparison struct {
 	Name        string
 	Notes       []string // what the earlier one lacks: "summary only", "refusals only"
 	Environment []EnvironmentRow
-	Outcomes    []OutcomeComparison
+	Rows        []ComparisonRow
 }
 
 // EnvironmentRow is one fact about both runs: it is compared before any figure.
 type EnvironmentRow struct{ Fact, Ours, Theirs string }
 
-// OutcomeComparison is one outcome of ours beside the same of theirs.
-type OutcomeComparison struct {
-	Name, Key   string // ours
-	Counterpart bool   // false: theirs has none, and there are no rows
-	Rows        []ComparisonRow
-}
-
-// ComparisonRow is one statistic, in milliseconds. What is nil is not known.
+// ComparisonRow is one statistic of one of our outcomes, in milliseconds. What
+// is nil is not known.
 type ComparisonRow struct {
-	Stat          string // "p95"
+	Name, Key     string // the outcome's
+	Stat          string // "p95"; "" where theirs has no counterpart, and then there is no more
 	Ours          *float64
 	OursService   *float64 // sent to done: the nearest to what most tools call duration
 	Theirs, Ratio *float64 // Ratio is Ours by Theirs

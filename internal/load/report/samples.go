@@ -1,8 +1,10 @@
 package report
 
 import (
+	"cmp"
 	"encoding/csv"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -45,15 +47,8 @@ func (s *Samples) Add(x *load.Sample) error {
 		strconv.FormatInt(x.Due, 10), strconv.FormatInt(x.Sent, 10), strconv.FormatInt(x.Answered, 10), strconv.FormatInt(x.Errors, 10),
 		strconv.Itoa(x.InFlight), strconv.FormatInt(x.Waiting, 10), cell(x.LagP99), cell(x.LagMax), strconv.FormatInt(x.Opened, 10),
 	}
-	groups := make(map[string][]load.Window, len(s.names))
-	for _, w := range x.Windows {
-		if w.Request == "" {
-			name := s.column(w)
-			groups[name] = append(groups[name], w)
-		}
-	}
 	for _, n := range s.names {
-		row = append(row, cells(groups[n])...)
+		row = append(row, s.cells(n, x.Windows)...)
 	}
 	if err := s.csv.Write(row); err != nil {
 		return err
@@ -62,34 +57,35 @@ func (s *Samples) Add(x *load.Sample) error {
 	return s.csv.Error()
 }
 
-// column is the name of the columns that a window goes to.
-func (s *Samples) column(w load.Window) string {
-	for _, n := range s.names {
-		if n == w.Name {
-			return n
+// cells are what goes to the columns of a name.
+func (s *Samples) cells(name string, windows []load.Window) []string {
+	var parts []load.Window
+	var n int64
+	for _, w := range windows {
+		if w.Request == "" && s.column(w) == name {
+			parts = append(parts, w)
+			n += w.Count
 		}
 	}
-	if w.Kind == load.Success {
+	row := []string{strconv.FormatInt(n, 10), "", "", "", ""}
+	if len(parts) == 1 {
+		row[1], row[2], row[3] = cell(parts[0].P50), cell(parts[0].P95), cell(parts[0].P99)
+	}
+	if len(parts) > 0 {
+		row[4] = cell(slices.MaxFunc(parts, func(a, b load.Window) int { return cmp.Compare(a.Max, b.Max) }).Max)
+	}
+	return row
+}
+
+// column is the name of the columns that a window goes to.
+func (s *Samples) column(w load.Window) string {
+	switch {
+	case slices.Contains(s.names, w.Name):
+		return w.Name
+	case w.Kind == load.Success:
 		return string(load.Success)
 	}
 	return string(load.Failure)
-}
-
-func cells(windows []load.Window) []string {
-	switch len(windows) {
-	case 0:
-		return []string{"0", "", "", "", ""}
-	case 1:
-		w := windows[0]
-		return []string{strconv.FormatInt(w.Count, 10), cell(w.P50), cell(w.P95), cell(w.P99), cell(w.Max)}
-	}
-	var n int64
-	var longest time.Duration
-	for _, w := range windows {
-		n += w.Count
-		longest = max(longest, w.Max)
-	}
-	return []string{strconv.FormatInt(n, 10), "", "", "", cell(longest)}
 }
 
 // cell is a time in milliseconds.

@@ -46,7 +46,7 @@ type Summary struct {
 	Connections Connections                   `json:"connections"`
 	Generator   GeneratorLoad                 `json:"generator"`
 
-	Gates    []GateResult `json:"gates"`
+	Gates    []gate.Check `json:"gates"`
 	Baseline string       `json:"baseline,omitzero"` // what the run was compared with
 	Notes    []string     `json:"notes,omitzero"`
 	Verdict  gate.Verdict `json:"verdict"`
@@ -103,6 +103,17 @@ type Times struct {
 	Max  *float64 `json:"max"`
 }
 
+// stat is one of Times.
+type stat struct {
+	name string
+	ms   *float64
+}
+
+// stats are always the same ones in the same order.
+func (t Times) stats() []stat {
+	return []stat{{"min", t.Min}, {"avg", t.Avg}, {"p50", t.P50}, {"p90", t.P90}, {"p95", t.P95}, {"p99", t.P99}, {"p99.9", t.P999}, {"max", t.Max}}
+}
+
 // Connections is the network's part.
 type Connections struct {
 	Opened    int64 `json:"opened"`
@@ -123,19 +134,11 @@ type GeneratorLoad struct {
 	OwnErrors  int64   `json:"own_errors"`
 }
 
-// GateResult is one gate, or one other check, looked at.
-type GateResult struct {
-	Name       string       `json:"name"`
-	Expression string       `json:"expression"`
-	Unit       gate.Unit    `json:"unit"`
-	Observed   *float64     `json:"observed"`
-	Verdict    gate.Verdict `json:"verdict"`
-	Why        string       `json:"why,omitzero"`
-}
-
 // Summarize makes a run's summary.
 func Summarize(r *Run) *Summary {
 	res := r.Result
+	p99, _ := res.Lag.Quantile(0.99)
+	longest, _ := res.Lag.Quantile(1)
 	s := &Summary{
 		Schema: Schema, ToolVersion: r.ToolVersion, Plan: r.Plan, PlanHash: r.PlanHash, Profile: r.Profile, Seed: r.Seed, Target: r.Target,
 		StartedAt: res.Started.UTC(), DurationSeconds: round(res.Elapsed.Seconds()), PlannedSeconds: round(res.Planned.Seconds()), Interrupted: res.Interrupted,
@@ -151,13 +154,9 @@ func Summarize(r *Run) *Summary {
 		},
 		Generator: GeneratorLoad{
 			Saturated: gate.Saturated(r.Reasons), CPUSeconds: round(res.Generator.CPU.Seconds()), MaxRSS: res.Generator.MaxRSS,
-			OwnErrors: res.Generator.OwnErrors,
+			MaxLag: round(milliseconds(longest)), P99Lag: round(milliseconds(p99)), OwnErrors: res.Generator.OwnErrors,
 		},
-		Notes: r.Notes, Verdict: r.Verdict, Reasons: r.Reasons,
-	}
-	if res.Lag.Count() > 0 {
-		p99, _ := res.Lag.Quantile(0.99)
-		s.Generator.MaxLag, s.Generator.P99Lag = round(milliseconds(res.Lag.Max())), round(milliseconds(p99))
+		Gates: r.Checks, Notes: r.Notes, Verdict: r.Verdict, Reasons: r.Reasons,
 	}
 	for _, stage := range r.Stages {
 		s.Stages = append(s.Stages, Stage{round(stage.Duration.Seconds()), stage.Rate})
@@ -170,9 +169,6 @@ func Summarize(r *Run) *Summary {
 			s.ByRequest[o.Request] = map[string]Outcome{}
 		}
 		s.ByRequest[o.Request][o.Key] = outcomeOf(o)
-	}
-	for _, c := range r.Checks {
-		s.Gates = append(s.Gates, GateResult{c.Name, c.Expression, c.Unit, rounded(c.Observed, 1e6), c.Verdict, c.Why})
 	}
 	if r.Baseline != nil {
 		s.Baseline = r.Baseline.Name
@@ -190,11 +186,10 @@ func timesOf(d *load.Distribution) Times {
 	}
 	exact := func(t time.Duration) *float64 { v := round(milliseconds(t)); return &v }
 	q := func(share float64) *float64 {
-		t, ok := d.Quantile(share)
-		if !ok {
-			return nil
+		if t, ok := d.Quantile(share); ok {
+			return exact(t)
 		}
-		return exact(t)
+		return nil
 	}
 	return Times{exact(d.Min()), exact(d.Mean()), q(0.50), q(0.90), q(0.95), q(0.99), q(0.999), exact(d.Max())}
 }
@@ -216,10 +211,11 @@ func ReadSummary(data []byte) (*Summary, error) {
 		return nil, fmt.Errorf("read the summary: it is longer than %d bytes", maxSummary)
 	}
 	s := &Summary{}
-	if err := json.Unmarshal(data, s); err != nil {
-		return nil, fmt.Errorf("read the summary: %w", err)
+	err := json.Unmarshal(data, s)
+	if err == nil {
+		err = s.validate()
 	}
-	if err := s.validate(); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("read the summary: %w", err)
 	}
 	return s, nil
@@ -229,25 +225,22 @@ func (s *Summary) validate() error {
 	if s.Schema != Schema {
 		return fmt.Errorf("its schema is %.40q, want %q", s.Schema, Schema)
 	}
-	verdicts := []gate.Verdict{"", gate.Pass, gate.Fail, gate.Inconclusive}
-	if !slices.Contains(verdicts, s.Verdict) {
+	if !slices.Contains([]gate.Verdict{"", gate.Pass, gate.Fail, gate.Inconclusive}, s.Verdict) {
 		return fmt.Errorf("its verdict is %.40q, want pass, fail or inconclusive", s.Verdict)
 	}
 	if s.Outcomes == nil {
 		return errors.New("it has no outcomes")
 	}
 	for key, o := range s.Outcomes {
-		if !slices.Contains([]load.Kind{load.Success, load.Expected, load.Failure}, o.Kind) {
+		if !slices.Contains(kinds, o.Kind) {
 			return fmt.Errorf("outcome %.40q is of kind %.40q, want success, expected or failure", key, o.Kind)
 		}
 		if o.Count < 0 {
 			return fmt.Errorf("outcome %.40q has the count %d", key, o.Count)
 		}
-		for _, t := range []Times{o.Latency, o.Service} {
-			for _, v := range []*float64{t.Min, t.Avg, t.P50, t.P90, t.P95, t.P99, t.P999, t.Max} {
-				if v != nil && *v < 0 {
-					return fmt.Errorf("outcome %.40q has the time %v ms", key, *v)
-				}
+		for _, t := range slices.Concat(o.Latency.stats(), o.Service.stats()) {
+			if t.ms != nil && *t.ms < 0 {
+				return fmt.Errorf("outcome %.40q has the time %v ms", key, *t.ms)
 			}
 		}
 	}
@@ -263,12 +256,4 @@ func over(n int64, d time.Duration) float64 {
 }
 
 // round keeps three decimals: a microsecond, of milliseconds.
-func round(v float64) float64 { return *rounded(&v, 1e3) }
-
-func rounded(v *float64, parts float64) *float64 {
-	if v == nil {
-		return nil
-	}
-	r := math.Round(*v*parts) / parts
-	return &r
-}
+func round(v float64) float64 { return math.Round(v*1e3) / 1e3 }
