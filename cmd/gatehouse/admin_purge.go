@@ -21,21 +21,25 @@ const purgeNews = 5_000
 
 func purgeCustomers() *cobra.Command {
 	c := &cobra.Command{
-		Use: "purge", Short: "Remove all customers at a load-test domain, with keys and ledgers",
-		Long: `Removes all customers whose e-mail address is at a load-test domain, with their
-keys and ledgers, and says how many. A node may serve meanwhile. It goes in
-steps, each of which is whole whatever ends it: run it again to do the rest.
-Customers that Stripe knows are kept.`,
+		Use: "purge", Short: "Remove all load-test customers at a domain, with keys and ledgers",
+		Long: `Removes all customers who signed up at a load-test domain while it was one, with
+their keys and ledgers, and says how many. A node may serve meanwhile. It goes
+in steps, each of which is whole whatever ends it: run it again to do the rest.
+All others at the domain are kept, and so are those that Stripe knows.`,
 	}
-	given := c.Flags().String("domain", "", "one of load-test-domains (its subdomains are others)")
+	given := c.Flags().String("domain", "", "one of load-test-domains (its subdomains are others); required")
+	known := func(config app.Config) string { return cmp.Or(strings.Join(config.PurgeDomains, ", "), "none") }
 	var domain string
 	check := func(config app.Config) (err error) {
+		if *given == "" {
+			return usageError{fmt.Errorf("--domain is required: one of load-test-domains (those are: %s)", known(config))}
+		}
 		if domain, err = email.ParseDomain(*given); err != nil {
 			return usageError{fmt.Errorf("--domain %w", err)}
 		}
-		if !slices.Contains(config.LoadTestDomains, domain) {
-			return usageError{fmt.Errorf("%s is no load-test domain (those are: %s); all its customers can be removed only once it is in GATEHOUSE_LOAD_TEST_DOMAINS, or in load-test-domains of the file that --config names",
-				domain, cmp.Or(strings.Join(config.LoadTestDomains, ", "), "none"))}
+		if !slices.Contains(config.PurgeDomains, domain) {
+			return usageError{fmt.Errorf("%s is no load-test domain (those are: %s); its load-test customers can be removed only once it is in GATEHOUSE_LOAD_TEST_DOMAINS, or in load-test-domains of the file that --config names",
+				domain, known(config))}
 		}
 		return nil
 	}

@@ -37,6 +37,7 @@ type Customer struct {
 type Opening struct {
 	Customer
 	CanonicalEmail string // unique over all customers
+	LoadTest       bool   // made by a load test, so that a purge may remove it
 	Key            apikey.Issue
 	Grant          billing.Entry
 }

@@ -22,6 +22,7 @@ type Registry interface {
 	// PurgeSome removes, in one transaction, the first customers with ids
 	// above after whose canonical address is at exactly domain, with all that
 	// is theirs: keys and ledgers too. It looks at no more than limit of them,
-	// and keeps those that Stripe knows.
+	// and keeps those that did not sign up as a load test's (Opening.LoadTest)
+	// and those that Stripe knows.
 	PurgeSome(ctx context.Context, domain, after string, limit int) (Purged, error)
 }

@@ -13,12 +13,12 @@ const purgeBatch = 250
 // Purged is what a purge came to, or a step of it.
 type Purged struct {
 	Removed int
-	Kept    int    // at the domain, and known to Stripe: no load test's
+	Kept    int    // at the domain, but no load test's or known to Stripe
 	Next    string // of a step: the id to go on after, or "" at the end
 }
 
-// Purge removes all customers whose canonical address is at exactly domain
-// but those that Stripe knows; see Registry. It goes in steps, each of which
+// Purge removes all load-test customers whose canonical address is at exactly
+// domain, and keeps all others there; see Registry. It goes in steps, each of which
 // holds whatever ends it, so that running it again does the rest, and leaves
 // the database to others between them for as long as a step took. progress is
 // told after each step how many there were so far.

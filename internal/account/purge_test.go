@@ -75,19 +75,26 @@ func TestPurgeThatEndsEarlySaysHowFarItCame(t *testing.T) {
 	})
 }
 
-func TestLoadTestDomainsAreNotAskedForMail(t *testing.T) {
+func TestLoadTestDomainsAreMarkedAndNotAskedForMail(t *testing.T) {
 	mail := &resolver{err: errors.New("no mail there")}
 	rules, err := email.NewRules(nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	domains := []string{"load.gatehouse.internal"}
-	s := account.NewService(&book{}, account.Policy{Rules: rules.Exempt(domains), Mail: mail, LoadTest: domains, KeyKind: apikey.Test},
+	b := &book{}
+	s := account.NewService(b, account.Policy{Rules: rules.Exempt(domains), Mail: mail, LoadTest: domains, KeyKind: apikey.Test},
 		time.Now, func(string) {})
-	if _, _, err := s.SignUp(t.Context(), application("Jane", "jane@LOAD.gatehouse.internal")); err != nil || len(mail.asked) > 0 {
-		t.Errorf("at a load-test domain: %v, asked of %q", err, mail.asked)
+	if _, _, err := s.SignUp(t.Context(), application("Jane", "jane@LOAD.gatehouse.internal")); err != nil || len(mail.asked) > 0 || !b.opened[0].LoadTest {
+		t.Errorf("at a load-test domain: %v, asked of %q, opened %+v", err, mail.asked, b.opened)
 	}
 	if _, _, err := s.SignUp(t.Context(), application("Jane", "jane@acme.com")); !errors.Is(err, mail.err) {
 		t.Errorf("elsewhere: %v", err)
+	}
+	mail.err = nil
+	for _, address := range []string{"jane@acme.com", "jane@gatehouse.dev"} {
+		if _, _, err := s.SignUp(t.Context(), application("Jane", address)); err != nil || b.opened[len(b.opened)-1].LoadTest {
+			t.Errorf("%s: %v, opened %+v", address, err, b.opened)
+		}
 	}
 }

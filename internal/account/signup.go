@@ -32,8 +32,8 @@ type Policy struct {
 	// Mail refuses domains that can't receive mail; nil: nobody asks.
 	Mail MailChecker
 	// LoadTest are the domains of load tests, in the spelling of
-	// email.Address.Domain. They get no mail, so Mail is not asked of them;
-	// Rules must let them pass.
+	// email.Address.Domain. They get no mail, so Mail is not asked of them, and
+	// who signs up there is marked for a purge; Rules must let them pass.
 	LoadTest []string
 	// KeyKind is the kind of key that customers get.
 	KeyKind apikey.Kind
@@ -109,6 +109,7 @@ func (s *Service) check(ctx context.Context, a Application) (o Opening, err erro
 	address, err := s.address(a.Email)
 	refuse(err)
 	o.Email, o.CanonicalEmail = address.Given, address.Canonical
+	o.LoadTest = slices.Contains(s.policy.LoadTest, address.Domain)
 	o.Company, err = Text("company", a.Company, false)
 	refuse(err)
 	o.Source, err = origin(a.Source)
@@ -119,7 +120,7 @@ func (s *Service) check(ctx context.Context, a Application) (o Opening, err erro
 	if len(wrong) > 0 {
 		return Opening{}, fault.Fields(wrong)
 	}
-	if s.policy.Mail != nil && !slices.Contains(s.policy.LoadTest, address.Domain) { // last: it asks the network
+	if s.policy.Mail != nil && !o.LoadTest { // last: it asks the network
 		if err := s.policy.Mail.Check(ctx, address.Domain); err != nil {
 			return Opening{}, err
 		}

@@ -48,7 +48,8 @@ type Config struct {
 	EmailAllow          []string
 	EmailDeny           []string
 	CheckMX             bool
-	LoadTestDomains     []string // as email.ParseDomain spells them
+	LoadTestDomains     []string // of sign-ups that are a load test's, as email.ParseDomain spells them
+	PurgeDomains        []string // that a purge may be told: those, or the default wherever this listens
 	LogFormat, LogLevel string
 	Policies            map[ratelimit.Name]ratelimit.Policy
 }
@@ -92,7 +93,7 @@ func (c *Config) loadTLS() error {
 func (c *Config) Settings() []settings.Setting {
 	all := []settings.Setting{
 		{Name: "listen", Default: "127.0.0.1:8080", Help: "address of the public API", Read: address(&c.Listen)},
-		{Name: "admin-listen", Default: "127.0.0.1:9090", Help: "address of /metrics and pprof, which have no authentication; off: none", Read: func(s string) error {
+		{Name: "admin-listen", Default: "127.0.0.1:9090", Help: "address of /metrics, /environment and pprof, which have no authentication; off: none", Read: func(s string) error {
 			if s == "off" {
 				c.AdminListen = ""
 				return nil
@@ -114,7 +115,7 @@ func (c *Config) Settings() []settings.Setting {
 		{Name: "email-allow", Help: "domains, with their subdomains, that may sign up though they are on a built-in list, by comma", Read: domains(&c.EmailAllow, func(d []string) error { _, err := email.NewRules(d, nil); return err })},
 		{Name: "email-deny", Help: "domains, with their subdomains, that may not sign up, by comma", Read: domains(&c.EmailDeny, func(d []string) error { _, err := email.NewRules(nil, d); return err })},
 		{Name: "check-mx", Default: "false", Help: "refuse sign-ups whose domain can't receive mail; when the resolver gives no answer they pass", Read: boolean(&c.CheckMX)},
-		{Name: "load-test-domains", Default: "load.gatehouse.internal", Help: "domains, without their subdomains, of load tests' customers, by comma: they may sign up wherever they are, get no mail and no Stripe customer, and admin customers purge removes them; off: none", Read: c.readLoadTestDomains},
+		{Name: "load-test-domains", Help: "domains, without their subdomains, of load tests' customers, by comma: they may sign up wherever they are, get no mail and no Stripe customer, and admin customers purge removes them; not set: " + loadTestDomain + " if listen is a loopback address, else none; off: none", Read: c.readLoadTestDomains},
 		{Name: "log-format", Default: "json", Help: "json or text", Read: oneOf(&c.LogFormat, "json", "text")},
 		{Name: "log-level", Default: "info", Help: "debug, info, warn or error", Read: oneOf(&c.LogLevel, "debug", "info", "warn", "error")},
 	}
@@ -162,9 +163,23 @@ func (c *Config) readProxies(s string) error {
 	return nil
 }
 
+// loadTestDomain is where load tests of one's own machine sign up: .internal
+// is nobody's, so the address is nobody's either.
+const loadTestDomain = "load.gatehouse.internal"
+
+// readLoadTestDomains is called after listen is read, which decides what the
+// default is. A purge has the default in any case: it removes only who signed
+// up where it held.
 func (c *Config) readLoadTestDomains(s string) error {
-	c.LoadTestDomains = nil
-	if s == "off" {
+	c.LoadTestDomains, c.PurgeDomains = nil, nil
+	switch s {
+	case "off":
+		return nil
+	case "":
+		c.PurgeDomains = []string{loadTestDomain}
+		if onLoopback(c.Listen) {
+			c.LoadTestDomains = c.PurgeDomains
+		}
 		return nil
 	}
 	for _, item := range split(s) {
@@ -172,9 +187,24 @@ func (c *Config) readLoadTestDomains(s string) error {
 		if err != nil {
 			return fmt.Errorf("%w: want domains by comma, such as load.example.com, or off", err)
 		}
+		// A purge goes by canonical addresses, and none is at such a domain.
+		if a, err := email.Parse("x@" + domain); err != nil || a.Canonical != "x@"+domain {
+			return fmt.Errorf("%q: its mailboxes are another domain's too: want domains of your own by comma, such as load.example.com, or off", item)
+		}
 		c.LoadTestDomains = append(c.LoadTestDomains, domain)
 	}
+	c.PurgeDomains = c.LoadTestDomains
 	return nil
+}
+
+// onLoopback reports whether only this machine reaches a HOST:PORT.
+func onLoopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil || host == "localhost" {
+		return err == nil
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Unmap().IsLoopback()
 }
 
 func address(into *string) func(string) error {

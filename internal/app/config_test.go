@@ -55,7 +55,7 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 	want := app.Config{
 		Listen: "127.0.0.1:8080", AdminListen: "127.0.0.1:9090", Database: "gatehouse.db", AutoMigrate: true,
 		Mode: app.Live, DrainTimeout: 30 * time.Second, LogFormat: "json", LogLevel: "info",
-		LoadTestDomains: []string{"load.gatehouse.internal"},
+		LoadTestDomains: []string{"load.gatehouse.internal"}, PurgeDomains: []string{"load.gatehouse.internal"},
 	}
 	if diff := cmp.Diff(want, c, cmpopts.IgnoreFields(app.Config{}, "Policies"), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("the defaults differ (-want +got):\n%s", diff)
@@ -156,6 +156,7 @@ func TestEachSettingRefusesItsBadValues(t *testing.T) {
 		{"load-test-domains", "*.acme.com", domainList},
 		{"load-test-domains", "jane@acme.com", domainList},
 		{"load-test-domains", "192.0.2.1", domainList},
+		{"load-test-domains", "GoogleMail.com", `"GoogleMail.com": its mailboxes are another domain's too`},
 		{"log-format", "xml", "want json or text"},
 		{"log-format", "JSON", "want json or text"},
 		{"log-level", "info+2", "want debug or info or warn or error"},
@@ -172,6 +173,34 @@ func TestEachSettingRefusesItsBadValues(t *testing.T) {
 				t.Errorf("the error %q does not say the value", err)
 			}
 		})
+	}
+}
+
+// Nobody but this machine may pass as a load test unless the operator says so.
+func TestLoadTestDomainsByDefaultAreOfLoopbackAlone(t *testing.T) {
+	const ours = "load.gatehouse.internal"
+	tests := []struct{ listen, value, signUp, purge string }{
+		{"127.0.0.1:8080", "", ours, ours},
+		{"127.9.9.9:0", "", ours, ours},
+		{"[::1]:8080", "", ours, ours},
+		{"[::ffff:127.0.0.1]:8080", "", ours, ours},
+		{"localhost:8080", "", ours, ours},
+		{":8080", "", "", ours},
+		{"0.0.0.0:8080", "", "", ours},
+		{"[::]:8080", "", "", ours},
+		{"192.0.2.1:8080", "", "", ours},
+		{"localhost.acme.com:8080", "", "", ours},
+		{":8080", ours + ",load.acme.com", ours + ",load.acme.com", ours + ",load.acme.com"},
+		{":8080", "load.acme.com", "load.acme.com", "load.acme.com"},
+		{"127.0.0.1:8080", "load.acme.com", "load.acme.com", "load.acme.com"},
+		{"127.0.0.1:8080", ",", "", ""},
+		{"127.0.0.1:8080", "off", "", ""},
+	}
+	for _, tt := range tests {
+		c, _, _, err := app.LoadConfig(map[string]string{"listen": tt.listen}, []string{"GATEHOUSE_LOAD_TEST_DOMAINS=" + tt.value}, "")
+		if err != nil || strings.Join(c.LoadTestDomains, ",") != tt.signUp || strings.Join(c.PurgeDomains, ",") != tt.purge {
+			t.Errorf("%s, %q: sign-ups at %q, purges of %q, %v; want %q and %q", tt.listen, tt.value, c.LoadTestDomains, c.PurgeDomains, err, tt.signUp, tt.purge)
+		}
 	}
 }
 

@@ -16,10 +16,10 @@ import (
 func (s *Store) Open(ctx context.Context, o account.Opening) error {
 	return s.change(ctx, "open_account", func(t *tx) error {
 		n, err := t.change(`INSERT INTO customers (id, name, email, email_canonical, company, source, subscription_plan, subscription_state,
-			trial_fixes_limit, trial_fixes_used, credit_balance, credit_debt, created_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (email_canonical) DO NOTHING`,
+			trial_fixes_limit, trial_fixes_used, credit_balance, credit_debt, created_at, load_test)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (email_canonical) DO NOTHING`,
 			o.ID, o.Name, o.Email, o.CanonicalEmail, o.Company, o.Source, string(o.Plan), o.State,
-			o.TrialFixesLimit, o.TrialFixesUsed, o.CreditBalance, o.CreditDebt, o.CreatedAt.UnixMicro())
+			o.TrialFixesLimit, o.TrialFixesUsed, o.CreditBalance, o.CreditDebt, o.CreatedAt.UnixMicro(), o.LoadTest)
 		if err != nil {
 			return err
 		}

@@ -49,11 +49,11 @@ func (s *Store) customersAt(ctx context.Context, at, after string, limit int) (i
 	return ids, err
 }
 
-// purge removes those of the customers that are still at the domain and that
-// Stripe does not know. What the table purges names may lose its ledger, and
+// purge removes those of the customers that are still at the domain, signed up
+// as a load test's, and are unknown to Stripe. What the table purges names may lose its ledger, and
 // it names nobody outside this transaction.
 func purge(t *tx, at, list string) (done account.Purged, err error) {
-	err = t.exec("INSERT INTO purges SELECT id FROM customers WHERE id IN (SELECT value FROM json_each(?)) AND stripe_customer_id IS NULL AND "+domain+" = ?", list, at)
+	err = t.exec("INSERT INTO purges SELECT id FROM customers WHERE id IN (SELECT value FROM json_each(?)) AND load_test = 1 AND stripe_customer_id IS NULL AND "+domain+" = ?", list, at)
 	if err != nil {
 		return done, err
 	}

@@ -14,11 +14,15 @@ import (
 )
 
 // Two customers of a load test, the second known to Stripe, and one other.
-const customers = `INSERT INTO customers VALUES ('1', 'n', 'A@l.dev', 'a@l.dev', '', 's', 'trial', '', 5, 0, 5, 0, NULL, 0, NULL),
+const customers = `INSERT INTO customers (id, name, email, email_canonical, company, source, subscription_plan, subscription_state, trial_fixes_limit,
+	trial_fixes_used, credit_balance, credit_debt, stripe_customer_id, created_at, suspended_at) VALUES
+	('1', 'n', 'A@l.dev', 'a@l.dev', '', 's', 'trial', '', 5, 0, 5, 0, NULL, 0, NULL),
 	('2', 'n', 'b@l.dev', 'b@l.dev', '', 's', 'trial', '', 5, 0, 5, 0, 'cus_1', 0, NULL),
 	('3', 'n', 'c@m.dev', 'c@m.dev', '', 's', 'trial', '', 5, 0, 5, 0, NULL, 0, NULL);
 	INSERT INTO ledger_entries SELECT id, 1, id, 5, 5, 'trial_signup', 'signup:' || id, 0 FROM customers;
-	INSERT INTO api_keys SELECT id, id, id, x'00', 'p', '', 0, NULL, NULL, NULL, NULL FROM customers`
+	INSERT INTO api_keys SELECT id, id, id, x'00', 'p', '', 0, NULL, NULL, NULL, NULL FROM customers;`
+
+const marked = customers + "UPDATE customers SET load_test = 1"
 
 func wantGuarded(t *testing.T, s *Store) {
 	t.Helper()
@@ -39,7 +43,7 @@ func wantLeft(t *testing.T, s *Store, table, want string) {
 func TestPurgeKeepsWhomStripeKnowsAndTheGuard(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "test.db")
 	s := open(t, Options{Path: path})
-	execute(t, path, customers)
+	execute(t, path, marked)
 	got, err := s.PurgeSome(t.Context(), "l.dev", "", 10)
 	if want := (account.Purged{Removed: 1, Kept: 1}); err != nil || got != want {
 		t.Errorf("purged %+v, %v, want %+v", got, err, want)
@@ -56,7 +60,7 @@ func TestPurgeKeepsWhomStripeKnowsAndTheGuard(t *testing.T) {
 func TestPurgeLooksAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "test.db")
 	s := open(t, Options{Path: path})
-	execute(t, path, customers)
+	execute(t, path, marked)
 	got, err := mutate(t.Context(), s, "purge", func(t *tx) (account.Purged, error) { return purge(t, "l.dev", `["1","2","3","4"]`) })
 	if want := (account.Purged{Removed: 1, Kept: 1}); err != nil || got != want {
 		t.Errorf("purged %+v, %v, want %+v", got, err, want)
@@ -68,7 +72,7 @@ func TestPurgeLooksAgain(t *testing.T) {
 func TestPurgeThatFailsLeavesAllAsItWas(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "test.db")
 	s := open(t, Options{Path: path})
-	execute(t, path, customers)
+	execute(t, path, marked)
 	broken := errors.New("broken")
 	err := s.write.do(t.Context(), func(t *tx) error {
 		_, err := purge(t, "l.dev", `["1"]`)
@@ -92,8 +96,8 @@ func TestDatabaseOfTheVersionBefore(t *testing.T) {
 	execute(t, path, customers)
 	s := open(t, Options{Path: path})
 	wantGuarded(t, s)
-	if got, err := s.PurgeSome(t.Context(), "l.dev", "", 10); err != nil || got.Removed != 1 {
-		t.Errorf("purged %+v, %v", got, err)
+	if got, err := s.PurgeSome(t.Context(), "l.dev", "", 10); err != nil || got != (account.Purged{Kept: 2}) {
+		t.Errorf("purged %+v, %v, want nobody: they signed up before load tests were marked", got, err)
 	}
 	closed(t, s)
 	if _, err := Down(t.Context(), path); err != nil {

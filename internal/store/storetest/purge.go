@@ -67,6 +67,32 @@ var purgeTests = map[string]func(*testing.T, Backend){
 			t.Errorf("ledgers are %+v, %v", report, err)
 		}
 	},
+	"WhoSignedUpAsNoLoadTestIsKept": func(t *testing.T, b Backend) {
+		var stay []apikey.Presented
+		for address, loadTest := range map[string]bool{"real@" + loadDomain: false, "other@" + loadDomain: false, "elsewhere@example.dev": true} {
+			o, secret := newOpening(t, b.Clock, address)
+			o.LoadTest = loadTest
+			if err := b.Open(t.Context(), o); err != nil {
+				t.Fatal(err)
+			}
+			stay = append(stay, present(t, secret))
+			signUp(t, b, newID(t)+"@"+loadDomain)
+		}
+		for _, want := range []account.Purged{{Removed: 3, Kept: 2}, {Kept: 2}} {
+			if got, err := b.PurgeSome(t.Context(), loadDomain, "", 10); err != nil || got != want {
+				t.Errorf("purged %+v, %v, want %+v", got, err, want)
+			}
+		}
+		for _, key := range stay {
+			if who, _, err := b.Enter(t.Context(), key, "api", apiLimit); err != nil || who.KeyID == "" {
+				t.Errorf("a kept customer entered as %v, %v", who, err)
+			}
+		}
+		report, err := billing.Verify(b.Ledgers(t.Context(), ""))
+		if err != nil || report.Customers != 3 || report.Entries != 3 || len(report.Findings) > 0 {
+			t.Errorf("ledgers are %+v, %v", report, err)
+		}
+	},
 	"AsManyAsAStepTakes": func(t *testing.T, b Backend) {
 		for range 6 {
 			signUp(t, b, newID(t)+"@"+loadDomain)

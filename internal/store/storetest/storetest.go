@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -70,7 +71,8 @@ func Run(t *testing.T, open func(testing.TB) Backend) {
 	}
 }
 
-// newOpening is a sign-up of somebody with an address of that canonical form.
+// newOpening is a sign-up of somebody with an address of that canonical form,
+// of a load test's if it is at loadDomain.
 func newOpening(t testing.TB, clock *Clock, canonical string) (account.Opening, apikey.Secret) {
 	t.Helper()
 	at := clock.Now().UTC().Truncate(time.Microsecond)
@@ -84,7 +86,7 @@ func newOpening(t testing.TB, clock *Clock, canonical string) (account.Opening, 
 			ID: id, Name: "Ada Łovelace", Email: canonical, Company: "Engines", Source: "direct", Plan: account.Trial,
 			TrialFixesLimit: billing.TrialFixes, CreditBalance: billing.TrialCredits, CreatedAt: at,
 		},
-		CanonicalEmail: canonical, Key: issue,
+		CanonicalEmail: canonical, LoadTest: strings.HasSuffix(canonical, "@"+loadDomain), Key: issue,
 		Grant: billing.Entry{
 			ID: entry, Number: 1, Amount: billing.TrialCredits, BalanceAfter: billing.TrialCredits,
 			Source: billing.TrialSignUp, Reference: billing.SignUpReference(id), CreatedAt: at,

@@ -1,10 +1,13 @@
 -- Lets an operator's purge remove customers with their ledgers, and nothing
--- else: whom the table names for the length of the purge's own transaction.
+-- else: whom the table names for the length of the purge's own transaction,
+-- and of those only who signed up as a load test's.
 
 -- +goose Up
 CREATE TABLE purges (
     customer_id TEXT PRIMARY KEY
 ) STRICT, WITHOUT ROWID;
+
+ALTER TABLE customers ADD COLUMN load_test INTEGER NOT NULL DEFAULT 0; -- 1: signed up as a load test's
 
 DROP TRIGGER ledger_entries_never_vanish;
 
@@ -25,5 +28,7 @@ BEGIN
     SELECT RAISE(ABORT, 'ledger entries are never removed');
 END;
 -- +goose StatementEnd
+
+ALTER TABLE customers DROP COLUMN load_test;
 
 DROP TABLE purges;
