@@ -80,7 +80,7 @@ func TestOnboardingMeasuresBothOutcomes(t *testing.T) {
 		{"smoke", 20, 20 * time.Second, 400, 401, 6, ""},
 		{"staging", 100, 540 * time.Second, 40_000, 41_000, 9, "reference-staging-2025-10-30"},
 		{"production", 50, 540 * time.Second, 20_000, 21_000, 9, "reference-production-2025-11-03"},
-		{"reference", 353, 540 * time.Second, 190_620, 190_621, 9, "reference-production-2025-11-03"},
+		{"reference", 353, 540 * time.Second, 190_620, 190_621, 10, "reference-production-2025-11-03"},
 	}
 	for _, tt := range tests {
 		t.Run("profile "+tt.profile, func(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/term"
 
 	"gatehouse/baselines"
+	"gatehouse/internal/account/email"
 	"gatehouse/internal/load"
 	"gatehouse/internal/load/gate"
 	"gatehouse/internal/load/plan"
@@ -31,8 +32,8 @@ import (
 )
 
 const (
-	// The domain that sign-ups of a run on loopback get: sign-up accepts it, the
-	// server's default load-test-domains has it, and .internal is nobody's.
+	// The domain that sign-ups of a run on loopback get: a server that listens on
+	// loopback takes it for a load test's by default, and .internal is nobody's.
 	loopbackDomain = "load.gatehouse.internal"
 	// One processor is enough to send so many requests a second, and cheaper: no
 	// thread then wakes another.
@@ -104,6 +105,9 @@ A first run, with gatehouse serve on this machine:
 			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 		}
 		run, err := runner.Run(c.Context(), o)
+		if run == nil && c.Context().Err() != nil {
+			return err
+		}
 		if run == nil {
 			return usageError{err}
 		}
@@ -137,6 +141,11 @@ func (l *loadRun) options(name string) (o runner.Options, err error) {
 			return o, fmt.Errorf("%s is not on this machine: add %s", o.Target, strings.Join(missing, ", and "))
 		}
 	}
+	if l.domain != "" {
+		if _, err := email.ParseDomain(l.domain); err != nil {
+			return o, fmt.Errorf("--email-domain %w", err)
+		}
+	}
 	if ways := []string{string(load.ViaSource), string(load.ViaForwarded), string(load.ViaNone)}; l.via != "" && !slices.Contains(ways, l.via) {
 		return o, fmt.Errorf("--clients-via %q: want source, forwarded or none%s", l.via, nearest.DidYouMean(l.via, ways))
 	}
@@ -155,9 +164,11 @@ func (l *loadRun) options(name string) (o runner.Options, err error) {
 	case o.Admin == "" && o.Loopback:
 		o.Admin = "http://127.0.0.1:9090"
 	case o.Admin != "":
-		if _, _, err := readTarget(o.Admin); err != nil {
+		admin, _, err := readTarget(o.Admin)
+		if err != nil {
 			return o, fmt.Errorf("--target-admin: %w", err)
 		}
+		o.Admin = admin.String()
 	}
 	if !l.seeded {
 		o.Seed = uint64(uint32(time.Now().UnixNano())) // short enough to be typed
@@ -186,6 +197,8 @@ func readTarget(text string) (target *url.URL, loopback bool, err error) {
 		return nil, false, fmt.Errorf("the target %q is no URL of an API: want http://HOST:PORT or https://HOST", text)
 	case target.User != nil:
 		return nil, false, errors.New("the target's URL has a user or password: it would stand in reports; put it in the plan as a header with {{env NAME}}")
+	case target.RawPath != "":
+		return nil, false, fmt.Errorf("the target %q has an escaped path: write it in the plan's paths", text)
 	case target.RawQuery != "" || target.Fragment != "":
 		return nil, false, fmt.Errorf("the target %q has a query or fragment: they belong to the plan's paths", text)
 	}
@@ -242,6 +255,12 @@ func readBounded(name string) ([]byte, error) {
 	return text, err
 }
 
+// interrupted is a run that a signal ended.
+type interrupted struct{ error }
+
+// Unwrap makes it exit as what a signal ends.
+func (interrupted) Unwrap() error { return context.Canceled }
+
 // conclude prints the result and turns it into an exit code. What can't be
 // printed is in the reports.
 func (l *loadRun) conclude(out io.Writer, run *report.Run, dir string) error {
@@ -267,7 +286,7 @@ func (l *loadRun) conclude(out io.Writer, run *report.Run, dir string) error {
 	}
 	switch {
 	case run.Result.Interrupted:
-		return fmt.Errorf("interrupted after %s; the reports cover what was sent: %w", run.Result.Elapsed.Round(time.Second), context.Canceled)
+		return interrupted{fmt.Errorf("interrupted after %s; the reports cover what was sent", run.Result.Elapsed.Round(time.Second))}
 	case run.Verdict == gate.Fail:
 		return errors.New("the run failed")
 	case run.Verdict == gate.Inconclusive:

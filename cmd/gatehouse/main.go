@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -80,7 +81,15 @@ func interruptible(errOut io.Writer) (context.Context, func()) {
 		<-signals
 		cancel()
 		<-signals
-		fmt.Fprintln(errOut, "gatehouse: stopped at once by a second signal")
+		told := make(chan struct{})
+		go func() {
+			defer close(told)
+			fmt.Fprintln(errOut, "gatehouse: stopped at once by a second signal")
+		}()
+		select {
+		case <-told:
+		case <-time.After(100 * time.Millisecond): // nobody reads it
+		}
 		os.Exit(exitInterrupted)
 	}()
 	return ctx, func() { signal.Stop(signals); cancel() }

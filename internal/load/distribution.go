@@ -16,7 +16,7 @@ const longest = time.Hour
 // microsecond, whichever is more. The zero value is empty and can be read; what New gives can be recorded to.
 type Distribution struct {
 	h       *hdrhistogram.Histogram // in microseconds
-	sum     time.Duration
+	sum     float64                 // in nanoseconds: integers would not hold a day of backlog
 	low, hi time.Duration
 }
 
@@ -37,7 +37,7 @@ func (d *Distribution) Record(t time.Duration) {
 	if n := d.h.TotalCount(); n == 1 || t < d.low {
 		d.low = t
 	}
-	d.sum += t
+	d.sum += float64(t)
 	d.hi = max(d.hi, t)
 }
 
@@ -79,7 +79,7 @@ func (d *Distribution) Mean() time.Duration {
 	if d.Count() == 0 {
 		return 0
 	}
-	return d.sum / time.Duration(d.Count())
+	return time.Duration(d.sum / float64(d.Count()))
 }
 
 // Quantile is the time that a share q of all times, 0 to 1, does not exceed.

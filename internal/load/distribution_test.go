@@ -115,3 +115,15 @@ func TestCurveEndsWhereTooFewTimesAreLeft(t *testing.T) {
 		}
 	}
 }
+
+// A day of backlog is more than an int64 of nanoseconds can hold.
+func TestMeanDoesNotOverflow(t *testing.T) {
+	d := NewDistribution()
+	d.Record(longest)
+	for range 22 { // doubles it: 4 million hours
+		d.Merge(d)
+	}
+	if got := d.Mean(); got != longest {
+		t.Errorf("the mean of hours is %v", got)
+	}
+}

@@ -79,7 +79,7 @@ func Run(ctx context.Context, j *Job) (*Result, error) {
 	e.closeIdle(0)
 
 	result := e.rec.finish(e.now())
-	result.Interrupted = e.aborted || ctx.Err() != nil && result.Sent < e.sched.total
+	result.Interrupted = ctx.Err() != nil
 	result.Generator.CPU = cpuTime() - cpu
 	result.Generator.MaxRSS = maxRSS()
 	return result, nil
@@ -134,8 +134,11 @@ func (e *engine) pace(ctx context.Context) int64 {
 		request := pick.next()
 		f.seq, f.now = uint64(k)+1, time.Now()
 		c := e.senders[request].next()
-		// Whatever was due while there was no place had to wait for one.
-		w.due, w.free, w.request, w.client = due, max(due, blocked), request, c
+		free := due
+		if due < blocked { // it had to wait for a place, and then for its turn
+			free = e.now()
+		}
+		w.due, w.free, w.request, w.client = due, free, request, c
 		w.text = e.job.Requests[request].render(w.text[:0], &e.to, c, f)
 		w.wake <- struct{}{}
 	}

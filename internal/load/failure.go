@@ -26,6 +26,9 @@ const (
 	errorInterrupted = "interrupted" // the run was, before the answer
 )
 
+// Interrupted is the key of what an interruption cut off: no target's failure.
+const Interrupted = "error:" + errorInterrupted
+
 // handshakeError is why TLS could not be agreed on over a connection.
 type handshakeError struct{ err error }
 

@@ -56,7 +56,7 @@ type recorder struct {
 	series   map[seriesKey]*series
 	unnamed  int
 	policies map[string]bool
-	service  time.Duration // of all requests together
+	service  float64 // seconds of all requests together
 
 	second  Sample // under way
 	dueAt   int64  // arrivals due before the second under way
@@ -108,7 +108,7 @@ func (r *recorder) ended(d *done) {
 	if s.Example == "" && s.Kind != Success {
 		s.Example = string(d.example)
 	}
-	r.service += d.ended - d.sent
+	r.service += (d.ended - d.sent).Seconds()
 	c := &r.result.Connections
 	if d.opened {
 		c.Opened++
@@ -262,7 +262,7 @@ func (r *recorder) finish(elapsed time.Duration) *Result {
 	res.Planned, res.Elapsed, res.Scheduled = r.job.Planned(), elapsed, r.dueMax
 	res.Unsent = res.Scheduled - res.Sent
 	if elapsed > 0 {
-		res.InFlightAvg = r.service.Seconds() / elapsed.Seconds() // Little's law
+		res.InFlightAvg = r.service / elapsed.Seconds() // Little's law
 	}
 	ordered := make([]*series, 0, len(r.series))
 	for _, s := range r.series {

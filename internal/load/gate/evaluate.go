@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"gatehouse/internal/load"
 )
@@ -14,6 +15,11 @@ import (
 // would say of nothing: a percentile without load.Needed times, an average of
 // none, a share or a count where nothing was sent.
 func Evaluate(gates []Gate, r *load.Result) []Check {
+	if r.Interrupted { // what it cut off neither succeeded nor failed
+		whole := *r
+		whole.Series = slices.DeleteFunc(slices.Clone(r.Series), func(s *load.Series) bool { return s.Key == load.Interrupted })
+		r = &whole
+	}
 	checks := make([]Check, 0, len(gates))
 	for _, g := range gates {
 		c := Check{Name: g.name(), Expression: g.Expression, Unit: g.unit(), Verdict: Inconclusive}
@@ -73,7 +79,13 @@ func (g Gate) observe(r *load.Result) (observed float64, why string) {
 	case g.Measure == Rate && r.Planned <= 0:
 		return 0, "no time was planned"
 	case g.Measure == Rate:
-		return float64(own) / r.Planned.Seconds(), ""
+		// By the time planned, unless the answers took clearly longer to come: then
+		// it is not the rate that they came at.
+		over := r.Planned
+		if r.Interrupted || r.Elapsed > over+time.Second {
+			over = max(r.Elapsed, time.Millisecond)
+		}
+		return float64(own) / over.Seconds(), ""
 	}
 	return float64(own), ""
 }

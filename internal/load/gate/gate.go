@@ -137,6 +137,9 @@ func (g *Gate) parseValue(value string) error {
 		if err != nil || d < 0 || value[0] == '+' {
 			return fmt.Errorf("%.80q is no duration of zero or more: want one with its unit, as in 100ms or 1.5s", value)
 		}
+		if d >= time.Hour { // where load's distributions end: what took longer is as good as an hour
+			return fmt.Errorf("%.80q is out of reach: times are told up to an hour", value)
+		}
 		g.Value = milliseconds(d)
 		return nil
 	}

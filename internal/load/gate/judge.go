@@ -27,7 +27,7 @@ const (
 // Checks are those of the gates and whatever else the caller looked at. In this
 // order: a generator at fault makes a run inconclusive, whatever the gates say;
 // a check that failed makes it fail; anything that the plan set out to measure
-// and that did not happen makes it inconclusive. Without any check a run still
+// and that did not happen makes it inconclusive. Without any gate a run still
 // passes if it reached its rate and all of it went well: a plan need not have
 // gates, but then nothing says how many failures are too many.
 func Judge(r *load.Result, gates []Gate, checks []Check) (verdict Verdict, reasons []string) {
@@ -37,7 +37,7 @@ func Judge(r *load.Result, gates []Gate, checks []Check) (verdict Verdict, reaso
 		switch {
 		case c.Verdict != Fail:
 		case c.Unit == Truth || c.Observed == nil:
-			failed = append(failed, c.Name+": no")
+			failed = append(failed, strings.TrimSuffix(c.Name+": no, "+c.Why, ", "))
 		default:
 			failed = append(failed, fmt.Sprintf("%s is %s: %s does not hold", c.Name, c.Unit.Text(*c.Observed), c.Expression))
 		}
@@ -69,6 +69,10 @@ func generatorFaults(r *load.Result, gates []Gate) []string {
 	slices.SortStableFunc(blurred, func(a, b Gate) int { return cmp.Compare(a.Value, b.Value) })
 	if len(blurred) == 0 {
 		blurred = []Gate{{}} // without a gate on times every lag may matter
+	}
+	// A target that answers next to nothing is dead, however late it was asked.
+	if r.Answered*10 < r.Sent {
+		blurred = nil
 	}
 	for _, g := range blurred {
 		stat, quantile := "p99", 0.99
@@ -125,7 +129,7 @@ func missing(r *load.Result, gates []Gate, checks []Check) []string {
 			add("%s can't be told: %s", c.Name, c.Why)
 		}
 	}
-	if failed := count[load.Failure]; len(checks) == 0 && failed > 0 {
+	if failed := count[load.Failure]; len(gates) == 0 && failed > 0 {
 		add("%s failed, and no gate says how many may", part(failed, r.Sent))
 	}
 	return open

@@ -21,7 +21,13 @@ func late(n int, by time.Duration) func(*load.Result) {
 	}
 }
 
+// cutOff is what an interruption ended.
+func cutOff(n int) *load.Series {
+	return series("onboard", load.Interrupted, load.Interrupted, load.Failure, n, time.Second)
+}
+
 func TestJudge(t *testing.T) {
+	up := gate.Check{Name: "the target stayed up", Unit: gate.Truth, Verdict: gate.Pass}
 	down := gate.Check{Name: "the target stayed up", Unit: gate.Truth, Observed: new(float64), Verdict: gate.Fail}
 	unknown := gate.Check{Name: "limited latency p95 against x", Verdict: gate.Inconclusive, Why: "needs 72, had 3"}
 	tests := []struct {
@@ -98,6 +104,9 @@ func TestJudge(t *testing.T) {
 		{"the caller's check can't tell", usual, result(created(500)), []gate.Check{unknown}, gate.Inconclusive, []string{"limited latency p95 against x can't be told: needs 72, had 3"}},
 		{"no gates, all well", nil, result(created(5), limited(5)), nil, gate.Pass, nil},
 		{"no gates, a failure", nil, result(created(5), refused(5)), nil, gate.Inconclusive, []string{"5 of 10 requests (50 %) failed, and no gate says how many may"}},
+		{"no gates, a failure, and another check", nil, result(created(5), refused(5)), []gate.Check{up}, gate.Inconclusive, []string{"5 of 10 requests (50 %) failed, and no gate says how many may"}},
+		{"a dead target that was asked late", usual, with(result(refused(1000)), late(100, time.Second)), nil, gate.Fail, []string{"failure share", "too few successes: none", "created latency p95"}},
+		{"interrupted, which cut many off", usual, with(result(created(500), cutOff(400)), interrupted), nil, gate.Inconclusive, []string{"the run was interrupted"}},
 		{"nothing at all", nil, result(), nil, gate.Inconclusive, []string{"too few successes: none of 0"}},
 	}
 	for _, tt := range tests {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"gatehouse/internal/load"
 )
 
@@ -37,6 +39,30 @@ func (b *builder) headers(t table, via load.Via) []load.Header {
 		headers = append(headers, load.Header{Name: name, Value: b.template(t, name, oneLine)})
 	}
 	return headers
+}
+
+// checkJSON refuses a body that isn't the JSON its Content-Type says, by one
+// sample: every request would measure how fast the target refuses it.
+func (b *builder) checkJSON(t table, r *load.Request) {
+	for _, h := range r.Headers {
+		kind, _, _ := strings.Cut(sample(h.Value), ";")
+		if r.Body != nil && strings.EqualFold(h.Name, "Content-Type") && strings.EqualFold(strings.TrimSpace(kind), "application/json") &&
+			!jsontext.Value(sample(r.Body)).IsValid(jsontext.AllowDuplicateNames(true)) {
+			b.fail(t.value["body"], "body: it is no JSON once its places are filled, and its Content-Type says so; does an {{env NAME}} hold a quote?")
+		}
+	}
+}
+
+var samples = map[load.Place]string{load.Seq: "1", load.UUID: "01234567-89ab-4def-8123-456789abcdef", load.Now: "2026-01-02T15:04:05Z"}
+
+// sample is what a template may become.
+func sample(t load.Template) (text string) {
+	for _, p := range t {
+		if text += p.Text + samples[p.Place]; p.Place == load.Pick {
+			text += p.Picks[0]
+		}
+	}
+	return text
 }
 
 // path reads a path that begins with a slash, and not with a place: a scheme and

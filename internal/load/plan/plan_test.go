@@ -192,6 +192,16 @@ func TestProfileCompletesAPlan(t *testing.T) {
 	}
 }
 
+func TestBodyIsJSONWhereItsHeaderSaysSo(t *testing.T) {
+	const rest = `'{"n": {{seq}}, "n": "{{uuid}} {{now}}", "b": {{pick true 1}}, "t": "{{env TOKEN}}@{{domain}}"}'`
+	sound := strings.Replace(body(rest), "Accept: a", "Content-Type: application/json", 1)
+	mustParse(t, sound, options())
+	mustParse(t, strings.Replace(body("''"), "Accept: a", "Content-Type: application/json", 1), options())
+	mustParse(t, strings.Replace(body("a=b"), "Accept: a", "Content-Type: application/x-www-form-urlencoded", 1), options())
+	// A profile that is not run may lack what its places stand for.
+	mustParse(t, small+"profiles:\n  a:\n    requests: [{name: get, method: GET, path: /, headers: {Content-Type: application/json}, body: '{\"n\": {{env N}}}'}]\n", options())
+}
+
 // What depends on where and by whom a plan is run is asked of what is run alone.
 func TestProfileNotChosenNeedsNoEnvironment(t *testing.T) {
 	text := small + `profiles:

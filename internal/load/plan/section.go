@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"gatehouse/internal/load"
@@ -47,7 +48,7 @@ func (b *builder) readStages(t table) []load.Stage {
 		stages = append(stages, st)
 	}
 	if n := t.value["stages"]; n != nil && b.failed == failed && arrivals < 1 {
-		b.fail(n, "stages: they send nothing; give one a rate, and time for a request")
+		b.fail(n, "stages: they send nothing, for they come to %s requests; give one a rate, and time for a request", decimal(math.Floor(1e3*arrivals)/1e3))
 	}
 	return stages
 }
@@ -55,6 +56,7 @@ func (b *builder) readStages(t table) []load.Stage {
 func (b *builder) readRequests(t table) []load.Request {
 	var requests []load.Request
 	for _, item := range b.list(t, "requests", load.MaxRequests) {
+		failed := b.failed
 		t := b.table(item, "request", "name method path", "weight headers body clients")
 		r := load.Request{
 			Name:    b.name(t, "name"),
@@ -67,6 +69,9 @@ func (b *builder) readRequests(t table) []load.Request {
 		r.Headers = b.headers(t, r.Clients.Via)
 		if r.Name != "" && slices.Contains(b.requests, r.Name) {
 			b.fail(t.value["name"], "name: another request is named %q too", short(r.Name))
+		}
+		if b.run && b.failed == failed {
+			b.checkJSON(t, &r)
 		}
 		b.requests = append(b.requests, r.Name)
 		requests = append(requests, r)
@@ -107,8 +112,11 @@ func (b *builder) readOutcomes(t table) []load.Outcome {
 	var outcomes []load.Outcome
 	seen := make(map[int]string)
 	for _, name := range all.keys {
-		if slices.Contains([]string{"success", "expected", "failure", "all"}, name) {
+		switch name {
+		case "success", "expected", "failure", "all":
 			b.failAt(all.key[name], "outcomes: %s is what gates call many outcomes at once; take another name", name)
+		case "lag":
+			b.failAt(all.key[name], "outcomes: lag is the generator's own in samples.csv; take another name")
 		}
 		t := b.table(all.value[name], name, "status kind", "")
 		o := load.Outcome{

@@ -94,6 +94,7 @@ func TestWhatAPlaceStandsForIsCheckedToo(t *testing.T) {
 		{"a header in a variable", "    path: /\n    headers: {A: '{{env V}}'}", "hunter2\r\nHost: x", "7:18: A: {{env V}}: what it stands for has a line end"},
 		{"a request in a variable", "    path: /{{env V}}", "hunter2 HTTP/1.1", "6:11: path: {{env V}}: what it stands for has a space"},
 		{"a line end in a variable of the path", "    path: /{{env V}}", "hunter2\n", "6:11: path: {{env V}}: what it stands for has a space, a #, a control character"},
+		{"a quote in a variable of JSON", "    path: /\n    headers: {Content-Type: application/json}\n    body: '{\"a\": \"{{env V}}\"}'", `hunter2"`, "8:11: body: it is no JSON once its places are filled, and its Content-Type says so; does an {{env NAME}} hold a quote?"},
 		{"a control character to pick", "    path: \"/{{pick a \\x01}}\"", "", `6:11: path: {{pick a `},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

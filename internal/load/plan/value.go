@@ -156,13 +156,22 @@ func (s *source) number(t table, key, want string, low, high float64) float64 {
 	}
 	word := v.GetToken() // what is written, because the library takes 1e9 for text
 	quoted := word.Type == token.SingleQuoteType || word.Type == token.DoubleQuoteType
+	digits := numberForm.FindStringSubmatch(word.Value)
 	f, err := strconv.ParseFloat(word.Value, 64)
-	if err == nil && !quoted && low <= f && f <= high && (want != wholeNumber || f == math.Trunc(f)) {
+	plain := digits != nil && (f != 0 || strings.Trim(digits[1], "0.") == "") // and not so small that it became zero
+	if err == nil && plain && !quoted && low <= f && f <= high && (want != wholeNumber || f == math.Trunc(f)) {
 		return f
 	}
-	s.fail(v, "%s: want %s from %s to %s, found %s", key, want, decimal(low), decimal(high), kind(v))
+	found := kind(v)
+	if !plain {
+		found += "; write plain digits, such as 10 or 0.5"
+	}
+	s.fail(v, "%s: want %s from %s to %s, found %s", key, want, decimal(low), decimal(high), found)
 	return 0
 }
+
+// numberForm is what YAML and Go read alike: not 010, 0x1p4 or 1_000.
+var numberForm = regexp.MustCompile(`^((?:0|[1-9][0-9]*)(?:\.[0-9]+)?)(?:[eE][+-]?[0-9]+)?$`)
 
 const wholeNumber = "a whole number"
 

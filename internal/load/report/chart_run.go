@@ -59,6 +59,17 @@ func (p *page) over(pick func([]float64) float64, value func(*load.Sample) float
 // each is how many seconds a point stands for.
 func (p *page) each() int { return max(1, (len(p.Result.Samples)+chartPoints-1)/chartPoints) }
 
+// rates is a number of each whole second, until no more is due: those in which
+// the last answers are awaited would show a fall that is none.
+func (p *page) rates(value func(*load.Sample) int64) []point {
+	return p.over(meanOf, func(s *load.Sample) float64 {
+		if s.Second > 0 && float64(s.Second+1) > min(p.Result.Planned, p.Result.Elapsed).Seconds() {
+			return math.NaN()
+		}
+		return float64(value(s))
+	})
+}
+
 func (p *page) note(what string) string {
 	if p.each() == 1 {
 		return ""
@@ -100,20 +111,20 @@ func (p *page) RateChart() plot {
 		note:  "Planned is what was due by the stages." + p.note("mean"),
 		lines: []line{
 			{"planned", "planned", append(planned, point{at, 0})},
-			{"sent", "sent", p.over(meanOf, func(s *load.Sample) float64 { return float64(s.Sent) })},
-			{"answered", "answered", p.over(meanOf, func(s *load.Sample) float64 { return float64(s.Answered) })},
+			{"sent", "sent", p.rates(func(s *load.Sample) int64 { return s.Sent })},
+			{"answered", "answered", p.rates(func(s *load.Sample) int64 { return s.Answered })},
 		},
 	}, false)
 }
 
-// LatencyCharts are the percentiles of each second, one chart an outcome.
+// LatencyCharts are the times of each second, one chart an outcome.
 func (p *page) LatencyCharts() []plot {
 	var plots []plot
 	for _, s := range p.drawn() {
-		quantile := func(of func(load.Window) time.Duration) []point {
+		times := func(needed int64, of func(load.Window) time.Duration) []point {
 			return p.over(slices.Max[[]float64], func(sample *load.Sample) float64 {
 				for _, w := range sample.Windows {
-					if w.Request == "" && w.Key == s.Key && w.Count > 0 {
+					if w.Request == "" && w.Key == s.Key && w.Count >= needed {
 						return milliseconds(of(w))
 					}
 				}
@@ -122,11 +133,11 @@ func (p *page) LatencyCharts() []plot {
 		}
 		plots = append(plots, p.draw(chart{
 			title: s.Name + ": latency",
-			note:  p.note("highest"),
+			note:  fmt.Sprintf("A second's p95 is drawn where it had %d requests or more.", load.Needed(0.95)) + p.note("highest"),
 			lines: []line{
-				{"p99", "l2", quantile(func(w load.Window) time.Duration { return w.P99 })},
-				{"p95", "l3", quantile(func(w load.Window) time.Duration { return w.P95 })},
-				{"p50", "l1", quantile(func(w load.Window) time.Duration { return w.P50 })},
+				{"longest", "l2", times(1, func(w load.Window) time.Duration { return w.Max })},
+				{"p95", "l3", times(load.Needed(0.95), func(w load.Window) time.Duration { return w.P95 })},
+				{"p50", "l1", times(1, func(w load.Window) time.Duration { return w.P50 })},
 			},
 		}, true))
 	}
@@ -160,7 +171,7 @@ func (p *page) CurveChart() plot {
 // refused and meant to be.
 func (p *page) LimitChart() plot {
 	of := func(k load.Kind) []point {
-		return p.over(meanOf, func(s *load.Sample) float64 { return float64(ended(s, k)) })
+		return p.rates(func(s *load.Sample) int64 { return ended(s, k) })
 	}
 	c := chart{
 		title: "Successes and refusals a second",

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -97,6 +98,35 @@ func TestALongRunIsThinned(t *testing.T) {
 	}
 	if got := p.over(meanOf, value); got[0] != (point{1, 4}) {
 		t.Errorf("by the mean: %v", got[0])
+	}
+}
+
+func TestASecondIsDrawnAsFarAsItTells(t *testing.T) {
+	p := &page{Run: &Run{Result: &load.Result{Planned: 2500 * time.Millisecond, Elapsed: 4 * time.Second}}}
+	few := &load.Series{Key: "201", Name: "created", Latency: spread(1, 1, 1)}
+	p.Outcomes = []*load.Series{few}
+	for second := range 4 {
+		w := load.Window{Key: "201", Count: int64(71 + second%2), P50: 1, P95: 2, P99: 3, Max: 4}
+		p.Result.Samples = append(p.Result.Samples, &load.Sample{Second: second, Sent: 9, Windows: []load.Window{w}})
+	}
+	rates := p.rates(func(s *load.Sample) int64 { return s.Sent })
+	if rates[1].y != 9 || !math.IsNaN(rates[2].y) || !math.IsNaN(rates[3].y) {
+		t.Errorf("rates %v, want those of whole seconds while something is due", rates)
+	}
+	names := func() (all string) {
+		for _, l := range p.LatencyCharts()[0].Lines {
+			all += l.Name + " "
+		}
+		return all
+	}
+	if got := p.LatencyCharts()[0].Lines[1]; names() != "longest p95 p50 " || strings.Count(got.Dots, "M") != 2 {
+		t.Errorf("lines %s, p95 %+v", names(), got)
+	}
+	for _, s := range p.Result.Samples {
+		s.Windows[0].Count = 71
+	}
+	if names() != "longest p50 " {
+		t.Errorf("lines %s, and no second tells a p95", names())
 	}
 }
 

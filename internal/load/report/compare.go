@@ -19,16 +19,25 @@ const maxRatio = 2
 //
 // Counterparts are found by status, and only where the earlier run has times
 // for it. Successes and expected outcomes are also checked: avg, p50, p90 and
-// p95 stay below twice the earlier ones. The tails are shown and not checked:
-// of one run each they are chance. A run without any counterpart gives one
-// inconclusive check, since a comparison that compared nothing must not pass.
+// p95 stay below twice the earlier ones. The tails are shown and not checked,
+// nor is the avg of so few that one outlier decides it: they are chance. A run
+// without any counterpart gives one inconclusive check, since a comparison that
+// compared nothing must not pass.
 func Compare(name string, baseline *Summary, r *Run) (*Comparison, []gate.Check) {
-	c := &Comparison{Name: name, Notes: baseline.Notes, Environment: compareEnvironments(Summarize(r), baseline)}
+	c := &Comparison{Name: name, Environment: compareEnvironments(Summarize(r), baseline)}
+	for _, n := range baseline.Notes {
+		c.Notes = append(c.Notes, "of it: "+n)
+	}
 	var checks []gate.Check
 	for _, s := range byOutcome(r.Result) {
 		before := len(c.Rows)
 		latency, service := timesOf(s.Latency).stats(), timesOf(s.Service).stats()
-		for i, t := range baseline.Outcomes[s.Key].Latency.stats() {
+		theirs := baseline.Outcomes[s.Key]
+		checked := []string{"p50", "p90", "p95"}
+		if min(s.Count(), theirs.Count) >= load.Needed(0.999) {
+			checked = append(checked, "avg")
+		}
+		for i, t := range theirs.Latency.stats() {
 			if t.ms == nil {
 				continue
 			}
@@ -38,8 +47,8 @@ func Compare(name string, baseline *Summary, r *Run) (*Comparison, []gate.Check)
 				row.Ratio = &ratio
 			}
 			c.Rows = append(c.Rows, row)
-			if s.Kind != load.Failure && *t.ms > 0 && slices.Contains([]string{"avg", "p50", "p90", "p95"}, t.name) {
-				checks = append(checks, row.check(name, s))
+			if s.Kind != load.Failure && *t.ms > 0 && slices.Contains(checked, t.name) {
+				checks = append(checks, row.check(name, s, baseline))
 			}
 		}
 		if len(c.Rows) == before {
@@ -55,13 +64,15 @@ func Compare(name string, baseline *Summary, r *Run) (*Comparison, []gate.Check)
 	return c, checks
 }
 
-func (row ComparisonRow) check(name string, s *load.Series) gate.Check {
+func (row ComparisonRow) check(name string, s *load.Series, baseline *Summary) gate.Check {
 	c := gate.Check{
 		Name:       fmt.Sprintf("%s latency %s against %s", s.Name, row.Stat, name),
 		Expression: fmt.Sprintf("%s.latency.%s < %d × %sms of %s", s.Name, row.Stat, maxRatio, strconv.FormatFloat(*row.Theirs, 'f', -1, 64), name),
 		Unit:       gate.Ratio, Observed: row.Ratio, Verdict: gate.Fail,
 	}
 	switch {
+	case baseline.Interrupted || baseline.Generator.Saturated:
+		c.Verdict, c.Why = gate.Inconclusive, name+" was interrupted, or its generator the bottleneck"
 	case row.Ratio == nil:
 		c.Verdict, c.Why = gate.Inconclusive, "too few times: had "+count(s.Count())
 	case *row.Ratio < maxRatio:
@@ -78,11 +89,13 @@ func compareEnvironments(ours, theirs *Summary) []EnvironmentRow {
 			rows = append(rows, EnvironmentRow{name, cmp.Or(a, "not recorded"), cmp.Or(b, "not recorded")})
 		}
 	}
+	add("plan", ours.Plan, theirs.Plan)
+	add("profile", ours.Profile, theirs.Profile)
+	add("verdict", cmp.Or(string(ours.Verdict), "told above"), string(theirs.Verdict)) // ours waits for this comparison
+	add("rate offered", perSecond(ours.Rate.Offered), perSecond(theirs.Rate.Offered))
 	a, b := facts(ours), facts(theirs)
 	for i, f := range a {
 		add("generator: "+f.Name, f.Generator, b[i].Generator)
-	}
-	for i, f := range a {
 		add("target: "+f.Name, f.Target, b[i].Target)
 	}
 	return rows

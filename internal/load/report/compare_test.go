@@ -35,7 +35,6 @@ func TestCompare(t *testing.T) {
 		said = append(said, check.Expression+": "+string(check.Verdict))
 	}
 	want = []string{
-		"limited.latency.avg < 2 × 4.43ms of before: pass",
 		"limited.latency.p50 < 2 × 3.76ms of before: pass",
 		"limited.latency.p90 < 2 × 5.46ms of before: pass",
 		"limited.latency.p95 < 2 × 6.42ms of before: pass",
@@ -46,12 +45,21 @@ func TestCompare(t *testing.T) {
 }
 
 func TestCompareEnvironmentsFirst(t *testing.T) {
-	c, _ := Compare("before", fixtureBaseline(), fixture())
+	before := fixtureBaseline()
+	before.Verdict, before.Rate.Offered = gate.Fail, 50
+	c, _ := Compare("before", before, fixture())
 	rows := map[string]EnvironmentRow{}
 	for _, row := range c.Environment {
 		rows[row.Fact] = row
 	}
+	if first := c.Environment[:4]; first[0].Fact != "plan" || first[1].Fact != "profile" || first[2].Fact != "verdict" || first[3].Fact != "rate offered" {
+		t.Errorf("it begins with %v", first)
+	}
 	for _, want := range []EnvironmentRow{
+		{"plan", "onboarding", "onboarding"},
+		{"profile", "smoke", "not recorded"},
+		{"verdict", "pass", "fail"},
+		{"rate offered", "20.00/s", "50.00/s"},
 		{"generator: version", "1.2.3", "k6 v0.54.0"},
 		{"generator: requests sent", "20.00/s", "353.77/s"},
 		{"generator: processor", "Some CPU @ 2.50GHz", "not recorded"},
@@ -72,8 +80,11 @@ func flat(key string, kind load.Kind, n int, each time.Duration) *load.Series {
 func TestCompareChecks(t *testing.T) {
 	p95, zero := 1.0, 0.0
 	theirs := func(key string, times Times) *Summary {
-		return &Summary{Outcomes: map[string]Outcome{key: {Latency: times}}}
+		return &Summary{Outcomes: map[string]Outcome{key: {Latency: times, Count: 3688}}}
 	}
+	cut, saturated, few := theirs("200", Times{P95: &p95}), theirs("200", Times{P95: &p95}), theirs("200", Times{Avg: &p95})
+	cut.Interrupted, saturated.Generator.Saturated = true, true
+	few.Outcomes["200"] = Outcome{Latency: Times{Avg: &p95}, Count: 3687}
 	tests := []struct {
 		name     string
 		ours     *load.Series
@@ -83,6 +94,11 @@ func TestCompareChecks(t *testing.T) {
 		{"just below twice", flat("200", load.Success, 72, 1999*time.Microsecond), theirs("200", Times{P95: &p95}), "pass"},
 		{"twice", flat("200", load.Success, 72, 2*time.Millisecond), theirs("200", Times{P95: &p95}), "fail"},
 		{"too few of ours", flat("200", load.Success, 71, time.Millisecond), theirs("200", Times{P95: &p95}), "inconclusive: too few times: had 71"},
+		{"an avg of enough", flat("200", load.Success, 3688, time.Hour), theirs("200", Times{Avg: &p95}), "fail"},
+		{"an avg of too few", flat("200", load.Success, 3687, time.Hour), theirs("200", Times{Avg: &p95}), "inconclusive: no outcome has a counterpart with times"},
+		{"an avg of too few of theirs", flat("200", load.Success, 3688, time.Hour), few, "inconclusive: no outcome has a counterpart with times"},
+		{"theirs was cut short", flat("200", load.Success, 72, time.Hour), cut, "inconclusive: before was interrupted, or its generator the bottleneck"},
+		{"theirs could not keep up", flat("200", load.Success, 72, time.Microsecond), saturated, "inconclusive: before was interrupted, or its generator the bottleneck"},
 		{"a tail decides nothing", flat("200", load.Success, 999, time.Hour), theirs("200", Times{P99: &p95, Max: &p95}), "inconclusive: no outcome has a counterpart with times"},
 		{"nothing to divide by", flat("200", load.Success, 72, time.Millisecond), theirs("200", Times{P95: &zero}), "inconclusive: no outcome has a counterpart with times"},
 		{"another status", flat("200", load.Success, 72, time.Millisecond), theirs("201", Times{P95: &p95}), "inconclusive: no outcome has a counterpart with times"},
@@ -117,8 +133,8 @@ func TestCompareWithOurOwn(t *testing.T) {
 			t.Errorf("%s has no counterpart", row.Key)
 		}
 	}
-	if len(checks) != 8 {
-		t.Errorf("%d checks, want 4 each of created and limited", len(checks))
+	if len(checks) != 6 {
+		t.Errorf("%d checks, want 3 each of created and limited", len(checks))
 	}
 	for _, check := range checks {
 		if check.Observed == nil || *check.Observed != 1 || check.Verdict != gate.Pass {

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -19,7 +20,7 @@ func (p *page) Facts() []fact { return facts(Summarize(p.Run)) }
 // facts are always the same ones in the same order.
 func facts(s *Summary) []fact {
 	g, t := s.Environment.Generator, s.Environment.Target
-	theirs, shared, sent := machine.Facts{}, "", ""
+	theirs, shared, sent := machine.Facts{}, "", perSecond(s.Rate.Achieved)
 	if t.Facts != nil {
 		theirs = *t.Facts
 	}
@@ -28,8 +29,8 @@ func facts(s *Summary) []fact {
 	} else if g.Cores > 0 { // it was recorded
 		shared = "no"
 	}
-	if s.Rate.Achieved > 0 {
-		sent = gate.PerSecond.Text(s.Rate.Achieved)
+	if s.Interrupted {
+		sent = fmt.Sprintf("%s in %gs, interrupted", count(s.Requests.Sent), s.DurationSeconds)
 	}
 	return []fact{
 		{"processor", g.CPU, theirs.CPU},
@@ -49,6 +50,14 @@ func facts(s *Summary) []fact {
 		{"limits in force", "", joined(t.Limits)},
 		{"limits told in answers", "", strings.Join(t.Policies, ", ")},
 	}
+}
+
+// perSecond is a rate, "" for what is not known.
+func perSecond(v float64) string {
+	if v <= 0 {
+		return ""
+	}
+	return gate.PerSecond.Text(v)
 }
 
 func system(m machine.Facts) string {

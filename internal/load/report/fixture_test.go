@@ -60,7 +60,7 @@ func fixture() *Run {
 		ToolVersion: "1.2.3", Plan: "onboarding", PlanHash: "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0",
 		Profile: "smoke", Seed: 1, Target: "http://127.0.0.1:8080",
 		Stages:  []load.Stage{{Duration: 20 * time.Second, Rate: 20}, {Duration: 40 * time.Second, Rate: 20}},
-		Clients: "onboard: 400 loopback addresses; over_limit: 2 loopback addresses", Timeout: 10 * time.Second,
+		Clients: "onboard: 400 loopback addresses; over_limit: 2 loopback addresses", Timeout: 10 * time.Second, Gates: len(fixtureGates()),
 		Result: r,
 		Environment: Environment{
 			Generator: Generator{Facts: fixtureMachine, Go: "go1.26.0", GOMAXPROCS: 2},

@@ -71,9 +71,10 @@ func (p *page) Took() string {
 	return took
 }
 
-// Rate is a number of requests by the planned duration.
+// Rate is a number of requests by the planned duration, which an interrupted
+// run did not have.
 func (p *page) Rate(n int64) string {
-	if p.Result.Planned <= 0 {
+	if p.Result.Planned <= 0 || p.Result.Interrupted {
 		return unknown
 	}
 	return gate.PerSecond.Text(over(n, p.Result.Planned))

@@ -14,7 +14,7 @@ var (
 	markdownSource string
 
 	markdownTemplate = template.Must(template.New("report").Funcs(words).Funcs(template.FuncMap{
-		"plain": plain, "row": row, "head": head, "outcome": outcomeName, "join": strings.Join,
+		"plain": plain, "code": code, "row": row, "head": head, "outcome": outcomeName, "join": strings.Join,
 	}).Parse(markdownSource))
 )
 
@@ -53,11 +53,23 @@ func row(cells ...any) string {
 
 // plain is text that Markdown shows as it is, on one line: a plan's names and a
 // target's answers must not become markup.
-func plain(text string) string {
+func plain(text string) string { return escape(text, "\\`*_[]<>|&~$#") }
+
+// code is text as it came, but for backticks, which would end it. A table reads
+// | and a backslash before it even in code.
+func code(text string) string {
+	if text = escape(strings.ReplaceAll(text, "`", ""), "|"); text == "" {
+		return ""
+	}
+	return "`" + strings.ReplaceAll(text, `\\|`, `\ \|`) + "`"
+}
+
+// escape puts text on one line, and a backslash before some of its signs.
+func escape(text, signs string) string {
 	var b strings.Builder
 	for _, r := range text {
 		switch {
-		case strings.ContainsRune("\\`*_[]<>|&~$#", r):
+		case strings.ContainsRune(signs, r):
 			b.WriteByte('\\')
 			b.WriteRune(r)
 		case unicode.IsSpace(r) || unicode.IsControl(r):

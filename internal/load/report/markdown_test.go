@@ -3,10 +3,12 @@ package report
 import (
 	"bytes"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -94,10 +96,48 @@ func TestMarkdownKeepsHostileTextText(t *testing.T) {
 		}
 		width = cells
 	}
-	text = strings.ReplaceAll(text, `\<`, "")
+	const span = "`a\\|b # c  <script>x</script> [l](javascript:1) **bold**  \\`"
+	if n := strings.Count(text, span); n != 3 {
+		t.Errorf("%d outcomes have the example as code:\n%s", n, text)
+	}
+	text = strings.ReplaceAll(strings.ReplaceAll(text, span, ""), `\<`, "")
 	for _, bad := range []string{"<", "\x00", "\u202e", "\r", "\n# c"} {
 		if strings.Contains(text, bad) {
 			t.Errorf("it has %q", bad)
+		}
+	}
+}
+
+func TestCodeStaysInItsCell(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "`": "", "a`` b": "`a b`", `{"a": "\"*"}`: "`{\"a\": \"\\\"*\"}`", "a|b": "`a\\|b`", `a\|b`: "`a\\ \\|b`", "a\\`\u202e|b": "`a\\ \\|b`", `a\\|`: "`a\\\\ \\|`",
+	} {
+		if got := code(text); got != want {
+			t.Errorf("code(%q) = %s, want %s", text, got, want)
+		}
+	}
+}
+
+// TestInterruptedTellsNoRate: no rate is told by a duration that the run did not have.
+func TestInterruptedTellsNoRate(t *testing.T) {
+	r := fixture()
+	r.Result.Interrupted, r.Result.Elapsed, r.Checks = true, 30*time.Second, nil
+	for _, write := range []func(io.Writer, *Run) error{Markdown, HTML} {
+		text := string(written(t, func(b *bytes.Buffer) error { return write(b, r) }))
+		if strings.Count(text, "1,200 in 30s") != 2 || strings.Contains(text, "ffered, achieved") || strings.Contains(text, ", achieved ") || strings.Contains(text, "18.32/s") {
+			t.Error("it tells a rate, or not how many were sent in what time")
+		}
+	}
+}
+
+// TestNoGates: a check that comes unasked makes no gate.
+func TestNoGates(t *testing.T) {
+	r := fixture()
+	r.Gates, r.Checks = 0, r.Checks[:1]
+	for _, write := range []func(io.Writer, *Run) error{Markdown, HTML} {
+		text := string(written(t, func(b *bytes.Buffer) error { return write(b, r) }))
+		if !strings.Contains(text, "The plan has no gates.") || !strings.Contains(text, "created latency p95") {
+			t.Error("it lacks the check, or that there are no gates")
 		}
 	}
 }
@@ -109,10 +149,11 @@ func TestHeadline(t *testing.T) {
 		want   string
 	}{
 		{"passed", func(*Run) {}, "PASS: of 1,200 requests 1,099 succeeded (p95 7.87 ms), 100 were refused as expected and 1 failed."},
-		{"without gates", func(r *Run) { r.Checks = nil }, "PASS without gates: of 1,200 requests 1,099 succeeded"},
+		{"without gates", func(r *Run) { r.Gates = 0 }, "PASS without gates: of 1,200 requests 1,099 succeeded"},
 		{"failed", func(r *Run) { r.Verdict = gate.Fail }, "FAIL: of 1,200"},
 		{"unsent", func(r *Run) { r.Result.Unsent = 5000 }, ", 1 failed and 5,000 were never sent."},
 		{"interrupted", func(r *Run) { r.Verdict, r.Result.Interrupted = gate.Inconclusive, true }, "and 1 failed; the run was interrupted."},
+		{"cut off", func(r *Run) { r.Result.Series[1].Key = load.Interrupted }, "expected, 0 failed and 1 were cut off."},
 		{"refusals alone", func(r *Run) { r.Result.Series = r.Result.Series[3:] }, "requests none succeeded, 100 were refused as expected and 0 failed."},
 		{"too few for a percentile", func(r *Run) { r.Result.Series = r.Result.Series[2:3] }, "requests 20 succeeded and 0 failed."},
 	}

@@ -19,6 +19,7 @@ type Run struct {
 	Stages      []load.Stage
 	Clients     string // who sent, in words: "onboard: 400 loopback addresses"
 	Timeout     time.Duration
+	Gates       int // of the plan; Checks has more
 
 	Result      *load.Result
 	Environment Environment

@@ -40,7 +40,7 @@ func NewSamples(w io.Writer, outcomes []load.Outcome) *Samples {
 
 // Add writes one second's row. Where several statuses share columns their
 // percentiles are left empty, since those of a whole can't be told from those
-// of its parts; its longest time can.
+// of its parts; its longest time can. So are p95 and p99 of too few requests.
 func (s *Samples) Add(x *load.Sample) error {
 	row := []string{
 		strconv.Itoa(x.Second), strconv.Itoa(x.Stage), strconv.FormatFloat(round(x.Rate), 'f', -1, 64),
@@ -69,7 +69,13 @@ func (s *Samples) cells(name string, windows []load.Window) []string {
 	}
 	row := []string{strconv.FormatInt(n, 10), "", "", "", ""}
 	if len(parts) == 1 {
-		row[1], row[2], row[3] = cell(parts[0].P50), cell(parts[0].P95), cell(parts[0].P99)
+		row[1] = cell(parts[0].P50)
+		if n >= load.Needed(0.95) {
+			row[2] = cell(parts[0].P95)
+		}
+		if n >= load.Needed(0.99) {
+			row[3] = cell(parts[0].P99)
+		}
 	}
 	if len(parts) > 0 {
 		row[4] = cell(slices.MaxFunc(parts, func(a, b load.Window) int { return cmp.Compare(a.Max, b.Max) }).Max)

@@ -112,6 +112,12 @@ func TestSamples(t *testing.T) {
 		}
 	}
 	odd := &load.Sample{Second: 12, Stage: 1, Rate: 20.12345, Due: 9, Sent: 8, Answered: 7, Errors: 1, InFlight: 2, Waiting: 1, LagP99: time.Microsecond, LagMax: time.Millisecond, Opened: 3}
+	for _, n := range []int64{71, 72, 367, 368} {
+		window := load.Window{Key: "429", Name: "limited", Kind: load.Expected, Count: n, P50: time.Millisecond, P95: 2 * time.Millisecond, P99: 3 * time.Millisecond, Max: time.Second}
+		if err := s.Add(&load.Sample{Windows: []load.Window{window}}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for key, n := range map[string]int64{"error:reset": 2, "500": 3} {
 		odd.Windows = append(odd.Windows, load.Window{Key: key, Name: key, Kind: load.Failure, Count: n, P50: 1, P95: 1, P99: 1, Max: time.Duration(n) * time.Second})
 	}
@@ -119,7 +125,7 @@ func TestSamples(t *testing.T) {
 	if err := s.Add(odd); err != nil {
 		t.Fatal(err)
 	}
-	if rows, err := csv.NewReader(bytes.NewReader(b.Bytes())).ReadAll(); err != nil || len(rows) != 5 {
+	if rows, err := csv.NewReader(bytes.NewReader(b.Bytes())).ReadAll(); err != nil || len(rows) != 9 {
 		t.Errorf("%d rows, %v", len(rows), err)
 	}
 	golden(t, "samples.csv", b.Bytes())

@@ -2,11 +2,14 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/go-json-experiment/json"
 
@@ -34,7 +37,7 @@ func newProbe(target *url.URL, admin string) *probe {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	if admin != "" {
-		p.admin = admin + "/environment"
+		p.admin = strings.TrimRight(admin, "/") + "/environment"
 	}
 	return p
 }
@@ -58,6 +61,7 @@ type health struct {
 type look struct {
 	at       time.Time
 	err      error // it said nothing
+	absent   bool  // since it has no such thing as /health
 	alive    bool  // it told its uptime
 	health   health
 	admin    *report.Target // from the admin listener; nil if that told nothing
@@ -69,21 +73,49 @@ func (p *probe) look(ctx context.Context) look {
 	if p.admin == "" || l.err != nil {
 		return l
 	}
-	var told report.Target
-	if err := p.get(ctx, p.admin, &told); err != nil {
+	var told struct {
+		report.Target
+		StartedAt time.Time `json:"started_at"`
+	}
+	switch err := p.get(ctx, p.admin, &told); {
+	case err != nil:
 		l.adminErr = fmt.Errorf("the admin listener did not say: %w", err)
-	} else if told.Node != l.health.Node || told.Version != l.health.Version {
-		l.adminErr = fmt.Errorf("the admin listener at %s is of another node, %s", p.admin, told.Node)
-	} else {
-		l.admin = &told
+	case told.Node == "" || clean(told.Node) != l.health.Node || !l.startedAt(told.StartedAt):
+		l.adminErr = fmt.Errorf("the admin listener at %s is another node's", p.admin)
+	default:
+		l.admin = &told.Target
 	}
 	return l
+}
+
+// startedAt reports whether the health's uptime began then: two nodes of one
+// machine can have one name.
+func (l *look) startedAt(then time.Time) bool {
+	const slack = 3 * time.Second // an uptime may be in whole seconds, and takes time to ask for
+	return l.alive && (l.at.Sub(then)-time.Duration(*l.health.Uptime*float64(time.Second))).Abs() < slack
+}
+
+// clean keeps what a target says from steering a terminal, and short.
+func clean(s string) string {
+	const long = 64 // characters
+	runes := []rune(strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '\uFFFD'
+		}
+		return r
+	}, s))
+	return string(runes[:min(len(runes), long)])
 }
 
 func (p *probe) lookAtHealth(ctx context.Context) look {
 	l := look{}
 	l.err = p.get(ctx, p.health, &l.health)
 	l.at = time.Now()
+	status, ok := errors.AsType[statusError](l.err)
+	l.absent = ok && status < http.StatusInternalServerError || errors.Is(l.err, errForm)
+	for _, s := range []*string{&l.health.Status, &l.health.Version, &l.health.Mode, &l.health.Node, &l.health.Database.Driver} {
+		*s = clean(*s)
+	}
 	l.alive = l.err == nil && l.health.Uptime != nil
 	return l
 }
@@ -110,6 +142,15 @@ func (p *probe) lookAgain(ctx context.Context, before look) look {
 	return l
 }
 
+// statusError is an answer other than 200.
+type statusError int
+
+func (e statusError) Error() string {
+	return fmt.Sprintf("it answered %d %s", int(e), http.StatusText(int(e)))
+}
+
+var errForm = errors.New("the answer is not as expected")
+
 func (p *probe) get(ctx context.Context, from string, to any) error {
 	ctx, cancel := context.WithTimeout(ctx, probePatience)
 	defer cancel()
@@ -123,14 +164,14 @@ func (p *probe) get(ctx context.Context, from string, to any) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s answered %s", from, resp.Status)
+		return statusError(resp.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxProbe))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", from, err)
 	}
 	if err := json.Unmarshal(body, to); err != nil {
-		return fmt.Errorf("%s is not as expected: %w", from, err)
+		return fmt.Errorf("%s: %w", from, errForm)
 	}
 	return nil
 }
@@ -156,7 +197,7 @@ func (l *look) environment(sameMachine bool, policies []string) report.Target {
 // stayedUp is the gate that no plan has to ask for: the target is the process
 // that it was before. ok is false where it can't be told for any target.
 func stayedUp(before, after look, interrupted bool) (c gate.Check, ok bool) {
-	if !before.alive {
+	if before.absent || before.err == nil && !before.alive {
 		return c, false
 	}
 	yes, no := 1.0, 0.0
@@ -165,6 +206,8 @@ func stayedUp(before, after look, interrupted bool) (c gate.Check, ok bool) {
 		Unit: gate.Truth, Verdict: gate.Fail, Observed: &no,
 	}
 	switch {
+	case before.err != nil:
+		c.Verdict, c.Observed, c.Why = gate.Inconclusive, nil, "before the run it did not say how it was: "+before.err.Error()
 	case after.err != nil && interrupted: // it had little time to answer
 		c.Verdict, c.Observed, c.Why = gate.Inconclusive, nil, after.err.Error()
 	case after.err != nil:
@@ -173,11 +216,10 @@ func stayedUp(before, after look, interrupted bool) (c gate.Check, ok bool) {
 		c.Verdict, c.Observed = gate.Inconclusive, nil
 		c.Why = fmt.Sprintf("after the run the node %s did not answer, only %s", before.health.Node, after.health.Node)
 	default:
-		// Uptimes are whole or rounded seconds, and clocks drift: a restart shows as
-		// an uptime that is short by at least half of the run.
+		// Uptimes may be whole seconds, and clocks drift by less than a hundredth.
 		grown := *after.health.Uptime - *before.health.Uptime
 		passed := after.at.Sub(before.at).Seconds()
-		if grown < passed/2-2 {
+		if grown < passed-2-passed/100 {
 			c.Why = fmt.Sprintf("it was started anew %.0f s before the end", *after.health.Uptime)
 			break
 		}

@@ -54,6 +54,7 @@ func TestStayedUp(t *testing.T) {
 		{"uptimes are rounded", []string{node("a", 5.9), node("a", 65)}, true, gate.Pass, ""},
 		{"restarted during the run", []string{node("a", 500), node("a", 20)}, true, gate.Fail, "started anew 20 s before"},
 		{"young, and restarted", []string{node("a", 0), node("a", 20)}, true, gate.Fail, "started anew"},
+		{"young, and restarted early", []string{node("a", 1), node("a", 50)}, true, gate.Fail, "started anew"},
 		{"another node answers first", []string{node("a", 5), node("b", 9), node("b", 9), node("a", 65)}, true, gate.Pass, ""},
 		{"only another node answers", []string{node("a", 5), node("b", 900)}, true, gate.Inconclusive, "the node a did not answer"},
 		{"it answers with a page", []string{node("a", 5), "<html>"}, true, gate.Fail, "did not answer"},
@@ -95,11 +96,17 @@ func TestStayedUpWhenTheTargetIsGone(t *testing.T) {
 }
 
 func TestEnvironmentIsOfTheNodeThatIsLoaded(t *testing.T) {
-	const environment = `{"node": "a", "version": "v1", "cpu": "Fast", "cores": 4, "nodes": 1,
-		"database": {"driver": "sqlite", "settings": {"synchronous": "full"}}, "limits": {"onboarding": "10/60s"}}`
+	startedAt := func(ago time.Duration) string {
+		return fmt.Sprintf(`{"node": "a", "version": "v1", "started_at": %q, "cpu": "Fast", "cores": 4, "nodes": 1,
+			"database": {"driver": "sqlite", "settings": {"synchronous": "full"}}, "limits": {"onboarding": "10/60s"}}`,
+			time.Now().Add(-ago).Format(time.RFC3339Nano))
+	}
+	environment := startedAt(time.Second)
 	for _, tt := range []struct{ name, health, environment, source, err string }{
 		{"both listeners are one node's", node("a", 1), environment, "admin listener", ""},
 		{"they are two nodes'", node("b", 1), environment, "health", "another node"},
+		{"they are two nodes' of one name", node("a", 1), startedAt(time.Hour), "health", "another node"},
+		{"neither has a name", `{"uptime_seconds": 1}`, "{}", "health", "another node"},
 		{"the admin listener is something else", node("a", 1), "<html>", "health", "not as expected"},
 		{"neither says anything", "<html>", environment, "", ""},
 	} {
@@ -117,5 +124,29 @@ func TestEnvironmentIsOfTheNodeThatIsLoaded(t *testing.T) {
 				t.Errorf("%+v; want all that it said", got)
 			}
 		})
+	}
+}
+
+func TestStayedUpIsOpenWhenItCouldNotBeTold(t *testing.T) {
+	down := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer down.Close()
+	target, err := url.Parse(down.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProbe(target, "")
+	before := p.look(t.Context())
+	if c, ok := stayedUp(before, p.lookAgain(t.Context(), before), false); !ok || c.Verdict != gate.Inconclusive {
+		t.Errorf("%+v, %v; want it left open, since the target has a health and is not well", c, ok)
+	}
+}
+
+func TestWhatATargetSaysIsClean(t *testing.T) {
+	target, _ := told(t, []string{`{"status": "\u001b[2Jok\nPASS", "node": "` + strings.Repeat("n", 1000) + `", "uptime_seconds": 1}`}, "")
+	l := newProbe(target, "").look(t.Context())
+	if l.health.Status != "\uFFFD[2Jok\uFFFDPASS" || len(l.health.Node) != 64 {
+		t.Errorf("%q, %d bytes of node; want nothing that steers a terminal, and little", l.health.Status, len(l.health.Node))
 	}
 }

@@ -16,9 +16,11 @@ import (
 // goes.
 const linesEvery = 10 * time.Second
 
-// progress tells how a run goes. What it can't write is lost: the run goes on.
+// progress tells how a run goes. What can't be written at once is lost: the run
+// waits for no reader.
 type progress struct {
-	w        io.Writer
+	lines    chan string
+	ended    chan struct{} // closed once all lines are written
 	terminal bool
 	stages   int
 	planned  time.Duration
@@ -29,7 +31,21 @@ type progress struct {
 
 func newProgress(w io.Writer, terminal bool, p *plan.Plan) *progress {
 	job := load.Job{Stages: p.Stages}
-	return &progress{w: w, terminal: terminal, stages: len(p.Stages), planned: job.Planned(), kinds: make(map[load.Kind]int64)}
+	told := &progress{lines: make(chan string, 64), ended: make(chan struct{}), terminal: terminal, stages: len(p.Stages), planned: job.Planned(), kinds: make(map[load.Kind]int64)}
+	go func() {
+		defer close(told.ended)
+		for line := range told.lines {
+			_, _ = io.WriteString(w, line)
+		}
+	}()
+	return told
+}
+
+func (p *progress) tell(format string, args ...any) {
+	select {
+	case p.lines <- fmt.Sprintf(format, args...):
+	default:
+	}
 }
 
 // begin says what will be sent.
@@ -38,12 +54,12 @@ func (p *progress) begin(run *report.Run, before look) {
 	if run.Profile != "" {
 		profile = ", profile " + run.Profile
 	}
-	fmt.Fprintf(p.w, "plan %s%s against %s for %v (seed %d): %s\n", run.Plan, profile, run.Target, p.planned.Round(time.Second), run.Seed, run.Clients)
+	p.tell("plan %s%s against %s for %v (seed %d): %s\n", run.Plan, profile, run.Target, p.planned.Round(time.Second), run.Seed, run.Clients)
 	if before.err != nil {
-		fmt.Fprintf(p.w, "the target does not say how it is: %v\n", before.err)
+		p.tell("the target does not say how it is: %v\n", before.err)
 		return
 	}
-	fmt.Fprintf(p.w, "the target is %s, version %s, node %s\n", before.health.Status, before.health.Version, before.health.Node)
+	p.tell("the target is %s, version %s, node %s\n", before.health.Status, before.health.Version, before.health.Node)
 }
 
 // second takes in one second of the run and tells of it when it is time.
@@ -74,17 +90,23 @@ func (p *progress) second(s *load.Sample) {
 		fmt.Fprintf(&b, ", %s due and waiting", number(s.Waiting))
 	}
 	if !p.terminal {
-		fmt.Fprintln(p.w, b.String())
+		p.tell("%s\n", b.String())
 		return
 	}
 	const anew = "\r\x1b[K" // to the line's start, and nothing right of it
-	_, _ = io.WriteString(p.w, anew+b.String())
+	p.tell("%s%s", anew, b.String())
 	p.began = true
 }
 
+// end waits for the last lines to be written, if somebody reads them.
 func (p *progress) end() {
 	if p.began {
-		fmt.Fprintln(p.w)
+		p.tell("\n")
+	}
+	close(p.lines)
+	select {
+	case <-p.ended:
+	case <-time.After(200 * time.Millisecond):
 	}
 }
 

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,42 +49,26 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	before := target.look(ctx)
 	run := &report.Run{
 		ToolVersion: o.ToolVersion, Plan: o.Plan.Name, PlanHash: o.Plan.Hash, Profile: o.Plan.Profile, Seed: o.Seed,
-		Target: o.Target.String(), Stages: o.Plan.Stages, Clients: clientsInWords(o.Plan), Timeout: o.Plan.Timeout,
+		Target: o.Target.String(), Stages: o.Plan.Stages, Clients: clientsInWords(o.Plan), Timeout: o.Plan.Timeout, Gates: len(o.Plan.Gates),
 		Environment: report.Environment{
 			Generator: report.Generator{Facts: machine.Read(), Go: runtime.Version(), GOMAXPROCS: runtime.GOMAXPROCS(0)},
 		},
 	}
 	p := newProgress(o.Progress, o.Terminal, o.Plan)
 	p.begin(run, before)
-
-	// Seconds are written by another goroutine: the engine tells of each while it
-	// holds a lock, and a slow disk must not become the target's latency.
-	seconds := make(chan *load.Sample, 4096) // over an hour of a disk that hangs
-	samples := report.NewSamples(samplesFile, o.Plan.Outcomes)
-	samplesErr := make(chan error, 1)
-	go func() {
-		var failed error
-		for s := range seconds {
-			if failed == nil {
-				failed = samples.Add(s)
-			}
-			p.second(s)
-		}
-		samplesErr <- failed
-	}()
+	seconds := writeSamples(samplesFile, o.Plan.Outcomes)
 	run.Result, err = load.Run(ctx, &load.Job{
 		Target: o.Target, Stages: o.Plan.Stages, Requests: o.Plan.Requests, Outcomes: o.Plan.Outcomes,
 		MaxInFlight: o.Plan.MaxInFlight, Timeout: o.Plan.Timeout, Seed: o.Seed,
-		Observe: func(s *load.Sample) { seconds <- s },
+		Observe: func(s *load.Sample) {
+			seconds.add(s)
+			p.second(s)
+		},
 	})
-	close(seconds)
-	failed := <-samplesErr
+	failed := seconds.end(ctx)
 	p.end()
 	if err != nil {
 		return nil, errors.Join(err, os.Remove(samplesFile.Name()))
-	}
-	if failed != nil {
-		failed = fmt.Errorf("samples.csv: %w", failed)
 	}
 
 	after := target.lookAgain(ctx, before)
@@ -99,9 +84,6 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	}
 	run.Verdict, run.Reasons = gate.Judge(run.Result, o.Plan.Gates, run.Checks)
 	run.Notes = notes(run, before)
-	if err := samplesFile.Sync(); err != nil && failed == nil {
-		failed = fmt.Errorf("samples.csv: %w", err)
-	}
 	return run, errors.Join(failed, report.Write(o.Out, run, report.HTML))
 }
 
@@ -124,6 +106,64 @@ func openOut(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("write reports: %w", err)
 	}
 	return f, nil
+}
+
+// samplesWriter writes each second to samples.csv from a goroutine of its own:
+// the engine tells of it while it holds a lock, and a slow disk must not become
+// the target's latency.
+type samplesWriter struct {
+	seconds chan *load.Sample
+	lost    int // seconds that the disk was too slow for
+	ended   chan error
+}
+
+func writeSamples(f *os.File, outcomes []load.Outcome) *samplesWriter {
+	w := &samplesWriter{seconds: make(chan *load.Sample, 4096), ended: make(chan error, 1)} // over an hour
+	samples := report.NewSamples(f, outcomes)
+	go func() {
+		var failed error
+		for s := range w.seconds {
+			if failed == nil {
+				failed = samples.Add(s)
+			}
+		}
+		w.ended <- cmp.Or(failed, f.Sync())
+	}()
+	return w
+}
+
+func (w *samplesWriter) add(s *load.Sample) {
+	select {
+	case w.seconds <- s:
+	default:
+		w.lost++
+	}
+}
+
+// end waits until all is on disk; a second, when the run was interrupted.
+func (w *samplesWriter) end(ctx context.Context) error {
+	close(w.seconds)
+	var err error
+	select {
+	case err = <-w.ended:
+	case <-afterInterruption(ctx):
+		err = errors.New("the disk took too long")
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", report.SamplesFile, err)
+	case w.lost > 0:
+		return fmt.Errorf("%s: the disk was too slow for %d seconds of the run", report.SamplesFile, w.lost)
+	}
+	return nil
+}
+
+// afterInterruption fires a second after an interruption: nothing that may hang
+// is waited for any longer then.
+func afterInterruption(ctx context.Context) <-chan struct{} {
+	late := make(chan struct{})
+	context.AfterFunc(ctx, func() { time.AfterFunc(time.Second, func() { close(late) }) })
+	return late
 }
 
 // clientsInWords says who sends.
@@ -158,7 +198,7 @@ const noteworthyLag = 50 * time.Millisecond
 func notes(run *report.Run, before look) []string {
 	var all []string
 	if before.err != nil {
-		all = append(all, "Before the run the target told nothing of itself: "+before.err.Error()+".")
+		all = append(all, "Before the run the target told nothing of itself at /health: "+before.err.Error()+".")
 	} else if !before.alive {
 		all = append(all, "The target tells no uptime at /health, so it is not known whether it was restarted during the run.")
 	}

@@ -30,7 +30,7 @@ func options(t *testing.T, target http.HandlerFunc) Options {
 	p, err := plan.Parse("p.yaml", []byte(`name: p
 stages: [{duration: 1ms, rate: 500}, {duration: 100ms, rate: 500}]
 requests: [{name: get, method: GET, path: /thing}]
-gates: [all.latency.p50 < 1h]
+gates: [all.latency.p50 < 59m]
 `), plan.Options{})
 	if err != nil {
 		t.Fatal(err)
