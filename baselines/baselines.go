@@ -2,29 +2,17 @@ package baselines
 
 import (
 	"embed"
-	"strings"
+
+	"gatehouse/internal/named"
 )
 
 //go:embed *.json
 var files embed.FS
 
-const suffix = ".json"
+var inside = named.Files{FS: files, Suffix: ".json"}
 
 // Named is the summary of the run of that name, if there is one.
-func Named(name string) ([]byte, bool) {
-	text, err := files.ReadFile(name + suffix)
-	return text, err == nil
-}
+func Named(name string) ([]byte, bool) { return inside.Named(name) }
 
 // Names lists the runs, sorted.
-func Names() []string {
-	var names []string
-	entries, err := files.ReadDir(".")
-	if err != nil {
-		return nil // a folder that is in the binary can be read
-	}
-	for _, e := range entries {
-		names = append(names, strings.TrimSuffix(e.Name(), suffix))
-	}
-	return names
-}
+func Names() []string { return inside.Names() }

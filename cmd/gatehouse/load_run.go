@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -174,15 +175,9 @@ func (l *loadRun) options(name string) (o runner.Options, err error) {
 		o.Seed = uint64(uint32(time.Now().UnixNano())) // short enough to be typed
 	}
 	if o.Out == "" {
-		o.Out = strings.Join([]string{"load", o.Plan.Name, "plain", time.Now().UTC().Format("20060102T150405Z")}, "-")
-		if o.Plan.Profile != "" {
-			o.Out = strings.Replace(o.Out, "plain", o.Plan.Profile, 1)
-		}
+		o.Out = strings.Join([]string{"load", o.Plan.Name, cmp.Or(o.Plan.Profile, "plain"), time.Now().UTC().Format("20060102T150405Z")}, "-")
 	}
-	o.BaselineName = l.baseline
-	if o.BaselineName == "" {
-		o.BaselineName = o.Plan.Baseline
-	}
+	o.BaselineName = cmp.Or(l.baseline, o.Plan.Baseline)
 	if o.BaselineName != "" && o.BaselineName != none {
 		o.Baseline, err = readBaseline(o.BaselineName)
 	}
@@ -207,31 +202,22 @@ func readTarget(text string) (target *url.URL, loopback bool, err error) {
 	return target, target.Hostname() == "localhost" || err == nil && addr.Unmap().IsLoopback(), nil
 }
 
-// readPlan finds a plan: a file where there is one, otherwise one inside.
+// readPlan finds a plan: one inside of that name, otherwise a file.
 func readPlan(name string) (file string, text []byte, err error) {
-	if text, ok := plans.Named(name); ok && !strings.ContainsAny(name, `/\.`) {
+	if text, ok := plans.Named(name); ok {
 		return name + ".yaml", text, nil
 	}
-	text, err = readBounded(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil, fmt.Errorf("there is no plan %q%s; inside are %s, and a file is given by its path", name, nearest.DidYouMean(name, plans.Names()), strings.Join(plans.Names(), ", "))
-	}
-	if err != nil {
-		return "", nil, fmt.Errorf("read the plan: %w", err)
-	}
-	return name, text, nil
+	text, err = readBeside("plan", name, plans.Names(), "a file is given by its path")
+	return name, text, err
 }
 
+// readBaseline finds an earlier run's summary in the same way.
 func readBaseline(name string) (*report.Summary, error) {
 	text, ok := baselines.Named(name)
 	if !ok {
 		var err error
-		text, err = readBounded(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("there is no baseline %q%s; inside are %s, and another is the path of a summary.json", name, nearest.DidYouMean(name, baselines.Names()), strings.Join(baselines.Names(), ", "))
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read the baseline: %w", err)
+		if text, err = readBeside("baseline", name, baselines.Names(), "another is the path of a summary.json"); err != nil {
+			return nil, err
 		}
 	}
 	s, err := report.ReadSummary(text)
@@ -239,6 +225,18 @@ func readBaseline(name string) (*report.Summary, error) {
 		return nil, fmt.Errorf("baseline %s: %w", filepath.Base(name), err)
 	}
 	return s, nil
+}
+
+// readBeside reads a file that is meant where nothing inside has its name.
+func readBeside(what, name string, inside []string, otherwise string) ([]byte, error) {
+	text, err := readBounded(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no %s %q%s; inside are %s, and %s", what, name, nearest.DidYouMean(name, inside), strings.Join(inside, ", "), otherwise)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the %s: %w", what, err)
+	}
+	return text, nil
 }
 
 // readBounded reads a file of at most a megabyte.
