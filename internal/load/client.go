@@ -50,11 +50,7 @@ func (c *conn) readAhead(deadline time.Time) bool {
 
 // drop closes it without TLS's farewell, which can wait for five seconds.
 func (c *conn) drop() {
-	if secured, ok := c.Conn.(*tls.Conn); ok {
-		_ = secured.NetConn().Close()
-		return
-	}
-	_ = c.Close()
+	_ = c.raw.Close()
 }
 
 // senders are the clients of one or several requests, who take turns.

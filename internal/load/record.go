@@ -21,7 +21,6 @@ type done struct {
 	status         int    // 0: none
 	err            string // an error's kind, if there is no status
 	due            time.Duration
-	free           time.Duration // when it could be sent: due, or later for want of a place in flight
 	sent, ended    time.Duration
 	waited         time.Duration // request written to first byte; with a status
 	received       time.Duration // first byte to last; with a status
@@ -35,8 +34,8 @@ type done struct {
 // series is a Series being made, with the second under way.
 type series struct {
 	Series
-	request, status int
-	window          *Distribution
+	request int
+	window  *Distribution
 }
 
 type seriesKey struct {
@@ -170,7 +169,7 @@ func (r *recorder) at(d *done) *series {
 			Request: r.job.Requests[d.request].Name, Key: text, Name: outcome.Name, Kind: outcome.Kind,
 			Latency: NewDistribution(), Service: NewDistribution(),
 		},
-		request: d.request, status: d.status, window: newWindow(),
+		request: d.request, window: newWindow(),
 	}
 	r.series[key] = s
 	return s

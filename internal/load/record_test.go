@@ -1,7 +1,6 @@
 package load
 
 import (
-	"cmp"
 	"fmt"
 	"testing"
 	"time"
@@ -20,11 +19,15 @@ func recording(observe func(*Sample)) *recorder {
 	return newRecorder(j, newSchedule(j.Stages))
 }
 
-// request records one that was due at a time, with so long a latency. Unless it
-// is given when it was free to go, it had no lag.
-func (r *recorder) request(d done, latency time.Duration) {
+// request records one that was due at a time, with so long a latency, and lag
+// if it is given.
+func (r *recorder) request(d done, latency time.Duration, lag ...time.Duration) {
 	d.sent, d.ended = d.due, d.due+latency
-	r.sent(d.sent, cmp.Or(d.free, d.due))
+	free := d.due
+	for _, l := range lag {
+		free -= l
+	}
+	r.sent(d.sent, free)
 	r.ended(&d)
 }
 
@@ -80,7 +83,7 @@ func TestRecorderSeconds(t *testing.T) {
 	var seen []Sample
 	r := recording(func(s *Sample) { seen = append(seen, *s) })
 	const ms = time.Millisecond
-	r.request(done{status: 201, due: 100 * ms, free: 98 * ms, opened: true, connect: ms, policy: []byte("b")}, 10*ms)
+	r.request(done{status: 201, due: 100 * ms, opened: true, connect: ms, policy: []byte("b")}, 10*ms, 2*ms)
 	r.request(done{request: 1, status: 201, due: 200 * ms, reused: true, policy: []byte("a")}, 30*ms)
 	r.request(done{request: 1, status: 429, due: 300 * ms, reused: true, policy: []byte("a"), example: []byte("slow down")}, 5*ms)
 	r.request(done{err: errorOwn, due: 3100 * ms, example: []byte("no ports")}, 7*ms)

@@ -42,7 +42,7 @@ func (w *worker) send() {
 	e := w.e
 	sent := e.now()
 	e.rec.sent(sent, w.free)
-	d := done{request: w.request, due: w.due, free: w.free, sent: sent}
+	d := done{request: w.request, due: w.due, sent: sent}
 	keep, dialing, err := w.exchange(&d)
 	d.ended = e.now()
 	w.use(nil, keep)
