@@ -8,6 +8,10 @@ cd "$(dirname "$0")/.."
 
 tools/browser.sh
 gotestsum=$(tools/tool.sh gotestsum)
+# Mail and Stripe are tested against these, running.
+MAILPIT=$(tools/tool.sh mailpit)
+STRIPE_MOCK=$(tools/tool.sh stripe-mock)
+export MAILPIT STRIPE_MOCK
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT

@@ -14,11 +14,14 @@ golangci-lint) module=github.com/golangci/golangci-lint/v2/cmd/golangci-lint ver
 gotestsum) module=gotest.tools/gotestsum version=v1.13.0 ;;
 benchstat) module=golang.org/x/perf/cmd/benchstat version=v0.0.0-20260908200009-22c9c6c9d4da ;;
 govulncheck) module=golang.org/x/vuln/cmd/govulncheck version=v1.9.0 ;;
+# Real servers for tests: see tools/test.sh.
+mailpit) module=github.com/axllent/mailpit version=v1.27.11 ;;
+stripe-mock) module=github.com/stripe/stripe-mock version=v0.203.0 ;;
 # Yardsticks of the load engine, for bench/run.sh alone.
 vegeta) module=github.com/tsenart/vegeta/v12 version=v12.13.0 ;;
 k6) module=go.k6.io/k6 version=v1.8.1 ;;
 *)
-	echo "usage: tools/tool.sh golangci-lint | gotestsum | benchstat | govulncheck | vegeta | k6" >&2
+	echo "usage: tools/tool.sh golangci-lint | gotestsum | benchstat | govulncheck | mailpit | stripe-mock | vegeta | k6" >&2
 	exit 2
 	;;
 esac
