@@ -20,8 +20,10 @@ var measurements = []struct {
 	run        func(ctx context.Context, o options) error
 }{
 	{"denied", "refused sign-ups against a bare net/http handler that answers the same bytes", benchDenied},
-	{"store", "durable sign-ups in the store by 64 callers against raw batched inserts of the same rows", benchStore},
+	{"store", "durable sign-ups with two jobs each in the store by 64 callers, workers running, against raw batched inserts of the same rows", benchStore},
 	{"signups", "durable sign-ups over HTTP by 64 clients against raw batched inserts of the same rows", benchSignUps},
+	{"jobs", "jobs worked off beside 350 sign-ups a second, which queue two each", benchJobs},
+	{"outage", "latency of sign-ups while mail and Stripe are down, hang or answer garbage, or 10,000 jobs wait", benchOutage},
 	{"memory", "resident memory under 350 sign-ups a second", benchMemory},
 	{"ready", "time from exec to ready with 100,000 customers", benchReady},
 	{"generator", "the load engine's CPU a request against vegeta's and k6's, and its lag", benchGenerator},

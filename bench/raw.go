@@ -27,7 +27,7 @@ func opening(n int) (account.Opening, error) {
 			ID: id.String(), Name: "Load Test", Email: mail, Source: "direct", Plan: account.Trial,
 			TrialFixesLimit: billing.TrialFixes, CreditBalance: billing.TrialCredits, CreatedAt: at,
 		},
-		CanonicalEmail: mail, Key: issue,
+		CanonicalEmail: mail, Key: issue, Jobs: followUps,
 		Grant: billing.Entry{
 			ID: entry.String(), Number: 1, Amount: billing.TrialCredits, BalanceAfter: billing.TrialCredits,
 			Source: billing.TrialSignUp, Reference: billing.SignUpReference(id.String()), CreatedAt: at,
@@ -65,8 +65,8 @@ func openRaw(ctx context.Context, path string) (*sql.DB, error) {
 
 // rawInserts are the statements of a sign-up, prepared once.
 type rawInserts struct {
-	db                       *sql.DB
-	customers, keys, entries *sql.Stmt
+	db                             *sql.DB
+	customers, keys, entries, jobs *sql.Stmt
 }
 
 func newRawInserts(ctx context.Context, path string) (r *rawInserts, err error) {
@@ -83,6 +83,7 @@ func newRawInserts(ctx context.Context, path string) (r *rawInserts, err error) 
 		trial_fixes_limit, trial_fixes_used, credit_balance, credit_debt, created_at) VALUES (?, ?, ?, ?, '', ?, ?, '', ?, 0, ?, 0, ?)`)
 	r.keys = prepare(`INSERT INTO api_keys (customer_id, id, public_id, hash, prefix, name, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, NULL)`)
 	r.entries = prepare(`INSERT INTO ledger_entries (customer_id, number, id, amount, balance_after, source, reference, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`)
+	r.jobs = prepare(`INSERT INTO jobs (kind, subject, created_at, due_at, claim) VALUES (?1, ?2, ?3, ?3, ?3)`)
 	return r, err
 }
 
@@ -92,13 +93,18 @@ func (r *rawInserts) insert(rows []account.Opening) error {
 	if err != nil {
 		return err
 	}
-	customers, keys, entries := tx.Stmt(r.customers), tx.Stmt(r.keys), tx.Stmt(r.entries)
+	customers, keys, entries, jobs := tx.Stmt(r.customers), tx.Stmt(r.keys), tx.Stmt(r.entries), tx.Stmt(r.jobs)
 	for _, o := range rows {
 		at := o.CreatedAt.UnixMicro()
 		_, err1 := customers.Exec(o.ID, o.Name, o.Email, o.CanonicalEmail, o.Source, string(o.Plan), o.TrialFixesLimit, o.CreditBalance, at)
 		_, err2 := keys.Exec(o.ID, o.Key.ID, o.Key.PublicID, o.Key.Hash[:], o.Key.Prefix, o.Key.Name, at)
 		_, err3 := entries.Exec(o.ID, o.Grant.Number, o.Grant.ID, o.Grant.Amount, o.Grant.BalanceAfter, string(o.Grant.Source), o.Grant.Reference, at)
-		if err := errors.Join(err1, err2, err3); err != nil {
+		err := errors.Join(err1, err2, err3)
+		for _, kind := range o.Jobs {
+			_, jerr := jobs.Exec(string(kind), o.ID, at)
+			err = errors.Join(err, jerr)
+		}
+		if err != nil {
 			return errors.Join(err, tx.Rollback())
 		}
 	}

@@ -75,16 +75,16 @@ func createKey() *cobra.Command {
 			return err
 		}
 		keys := apikey.NewService(a.store, a.config.Mode.KeyKind(), time.Now)
-		secret, record, err := keys.Create(ctx, apikey.Principal{CustomerID: customer.ID}, label, end)
+		issued, err := keys.Create(ctx, apikey.Principal{CustomerID: customer.ID}, label, end, nil)
 		if err != nil {
 			return err
 		}
-		out := keyOut(customer.ID, record)
-		out.APIKey = secret.Reveal()
+		out := keyOut(customer.ID, issued.Record)
+		out.APIKey = issued.Secret.Reveal()
 		t := table{json: out}
-		t.add("id", record.ID)
-		t.add("expires", when(record.ExpiresAt))
-		t.add("key", secret.Reveal())
+		t.add("id", issued.ID)
+		t.add("expires", when(issued.ExpiresAt))
+		t.add("key", out.APIKey)
 		return t.print(c.OutOrStdout(), a.json)
 	}, []string{"CUSTOMER"})
 }

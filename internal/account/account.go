@@ -7,6 +7,8 @@ import (
 
 	"gatehouse/internal/apikey"
 	"gatehouse/internal/billing"
+	"gatehouse/internal/idempotency"
+	"gatehouse/internal/jobs"
 )
 
 // Plan is what a customer pays by.
@@ -31,6 +33,7 @@ type Customer struct {
 	StripeCustomerID string
 	CreatedAt        time.Time
 	SuspendedAt      time.Time // zero: not suspended
+	ErasedAt         time.Time // zero: not erased; then nothing personal is left
 }
 
 // Opening is all that a sign-up writes: the store commits the whole or nothing.
@@ -40,17 +43,27 @@ type Opening struct {
 	LoadTest       bool   // made by a load test, so that a purge may remove it
 	Key            apikey.Issue
 	Grant          billing.Entry
+	Jobs           []jobs.Kind // that follow, with the customer's id as subject
 }
 
 // Store is what accounts need from a database, and no more.
 type Store interface {
-	// Open commits the customer, the key and the first ledger entry
-	// together. A taken address is fault.Invalid with the reason
+	// Open commits the customer, the key, the first ledger entry, the jobs
+	// and what keep makes of the customer together. A taken address is fault.Invalid with the reason
 	// already_registered and writes nothing. Opening the same customer id
 	// again, after an outcome that was unknown, succeeds and changes nothing.
-	Open(ctx context.Context, o Opening) error
+	Open(ctx context.Context, o Opening, keep *idempotency.Once[Customer]) error
 	// Customer returns a customer, or fault.NotFound.
 	Customer(ctx context.Context, id string) (Customer, error)
+	// SetStripeCustomer notes who a customer is at Stripe; noting it again
+	// does nothing. It is fault.Conflict where that is somebody else, or the
+	// customer is known there under another id.
+	SetStripeCustomer(ctx context.Context, id, stripeID string) error
+	// QueueStripeCustomers queues the job StripeCustomer for at most limit
+	// customers with ids above after who have neither it nor a Stripe
+	// customer and are no load test's. It returns the last id it looked at,
+	// or "" at the end.
+	QueueStripeCustomers(ctx context.Context, after string, limit int) (last string, queued int, err error)
 }
 
 // Usage is what a customer used in a period.

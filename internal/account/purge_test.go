@@ -85,15 +85,15 @@ func TestLoadTestDomainsAreMarkedAndNotAskedForMail(t *testing.T) {
 	b := &book{}
 	s := account.NewService(b, account.Policy{Rules: rules.Exempt(domains), Mail: mail, LoadTest: domains, KeyKind: apikey.Test},
 		time.Now, func(string) {})
-	if _, _, err := s.SignUp(t.Context(), application("Jane", "jane@LOAD.gatehouse.internal")); err != nil || len(mail.asked) > 0 || !b.opened[0].LoadTest {
+	if _, err := s.SignUp(t.Context(), application("Jane", "jane@LOAD.gatehouse.internal"), nil); err != nil || len(mail.asked) > 0 || !b.opened[0].LoadTest {
 		t.Errorf("at a load-test domain: %v, asked of %q, opened %+v", err, mail.asked, b.opened)
 	}
-	if _, _, err := s.SignUp(t.Context(), application("Jane", "jane@acme.com")); !errors.Is(err, mail.err) {
+	if _, err := s.SignUp(t.Context(), application("Jane", "jane@acme.com"), nil); !errors.Is(err, mail.err) {
 		t.Errorf("elsewhere: %v", err)
 	}
 	mail.err = nil
 	for _, address := range []string{"jane@acme.com", "jane@gatehouse.dev"} {
-		if _, _, err := s.SignUp(t.Context(), application("Jane", address)); err != nil || b.opened[len(b.opened)-1].LoadTest {
+		if _, err := s.SignUp(t.Context(), application("Jane", address), nil); err != nil || b.opened[len(b.opened)-1].LoadTest {
 			t.Errorf("%s: %v, opened %+v", address, err, b.opened)
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"gatehouse/internal/apikey"
 	"gatehouse/internal/billing"
 	"gatehouse/internal/fault"
+	"gatehouse/internal/idempotency"
+	"gatehouse/internal/jobs"
 )
 
 // Application is what somebody who wants to sign up says. Nil is left out.
@@ -35,6 +37,9 @@ type Policy struct {
 	// email.Address.Domain. They get no mail, so Mail is not asked of them, and
 	// who signs up there is marked for a purge; Rules must let them pass.
 	LoadTest []string
+	// FollowUps are the jobs that a sign-up queues, unless it is a load
+	// test's: those whose means are configured.
+	FollowUps []jobs.Kind
 	// KeyKind is the kind of key that customers get.
 	KeyKind apikey.Kind
 }
@@ -53,32 +58,40 @@ func NewService(store Store, policy Policy, now func() time.Time, observe func(o
 	return &Service{store: store, policy: policy, now: now, observe: observe}
 }
 
-// SignUp opens an account and returns it with its API key, which can't be
-// read again. What is wrong with an application is said of all its fields at
-// once.
-func (s *Service) SignUp(ctx context.Context, a Application) (Customer, apikey.Secret, error) {
-	c, key, err := s.signUp(ctx, a)
-	s.observe(outcome(err))
-	return c, key, err
+// Opened is a new customer with its first API key, which can't be read again.
+type Opened struct {
+	Customer
+	Key apikey.Secret
 }
 
-func (s *Service) signUp(ctx context.Context, a Application) (Customer, apikey.Secret, error) {
+// SignUp opens an account, and keeps what keep makes of it. What is wrong with
+// an application is said of all its fields at once.
+func (s *Service) SignUp(ctx context.Context, a Application, keep *idempotency.Once[Opened]) (Opened, error) {
+	opened, err := s.signUp(ctx, a, keep)
+	s.observe(outcome(err))
+	return opened, err
+}
+
+func (s *Service) signUp(ctx context.Context, a Application, keep *idempotency.Once[Opened]) (Opened, error) {
 	o, err := s.check(ctx, a)
 	if err != nil {
-		return Customer{}, apikey.Secret{}, err
+		return Opened{}, err
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
-		return Customer{}, apikey.Secret{}, fmt.Errorf("make customer id: %w", err)
+		return Opened{}, fmt.Errorf("make customer id: %w", err)
 	}
 	entry, err := uuid.NewV7()
 	if err != nil {
-		return Customer{}, apikey.Secret{}, fmt.Errorf("make entry id: %w", err)
+		return Opened{}, fmt.Errorf("make entry id: %w", err)
 	}
 	at := s.now().UTC().Truncate(time.Microsecond)
 	secret, issue, err := apikey.NewIssue(s.policy.KeyKind, "default", at, time.Time{})
 	if err != nil {
-		return Customer{}, apikey.Secret{}, err
+		return Opened{}, err
+	}
+	if !o.LoadTest {
+		o.Jobs = s.policy.FollowUps
 	}
 	o.ID, o.CreatedAt, o.Key = id.String(), at, issue
 	o.Plan, o.TrialFixesLimit, o.CreditBalance = Trial, billing.TrialFixes, billing.TrialCredits
@@ -86,10 +99,11 @@ func (s *Service) signUp(ctx context.Context, a Application) (Customer, apikey.S
 		ID: entry.String(), Number: 1, Amount: billing.TrialCredits, BalanceAfter: billing.TrialCredits,
 		Source: billing.TrialSignUp, Reference: billing.SignUpReference(o.ID), CreatedAt: at,
 	}
-	if err := s.store.Open(ctx, o); err != nil {
-		return Customer{}, apikey.Secret{}, fmt.Errorf("open account: %w", err)
+	opened := func(c Customer) Opened { return Opened{c, secret} }
+	if err := s.store.Open(ctx, o, idempotency.Map(keep, opened)); err != nil {
+		return Opened{}, fmt.Errorf("open account: %w", err)
 	}
-	return o.Customer, secret, nil
+	return opened(o.Customer), nil
 }
 
 // check reads an application into an opening that is acceptable but for what

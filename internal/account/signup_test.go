@@ -44,7 +44,7 @@ func TestSignUpWritesAllThatItTells(t *testing.T) {
 	d := newDesk(t, b, nil)
 	a := application("  Jane Doe ", " Jane.Doe+work@Gmail.com ")
 	a.Company, a.Source = given("Acme"), given("api")
-	c, key, err := d.SignUp(t.Context(), a)
+	c, key, err := d.signUp(t.Context(), a)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestWhatIsLeftOutHasDefaults(t *testing.T) {
 	b := &book{}
 	a := application("Jane", "jane@acme.com")
 	a.Company = given("  ")
-	c, _, err := newDesk(t, b, nil).SignUp(t.Context(), a)
+	c, _, err := newDesk(t, b, nil).signUp(t.Context(), a)
 	if err != nil || c.Company != "" || c.Source != "direct" || c.StripeCustomerID != "" || c.State != "" {
 		t.Errorf("SignUp = %+v, %v", c, err)
 	}
@@ -109,7 +109,7 @@ func TestEachSourceOfTheContractIsTaken(t *testing.T) {
 	for _, source := range []string{"direct", "github_marketplace", "early_access", "api"} {
 		a := application("Jane", "jane@acme.com")
 		a.Source = &source
-		if c, _, err := newDesk(t, &book{}, nil).SignUp(t.Context(), a); err != nil || c.Source != source {
+		if c, _, err := newDesk(t, &book{}, nil).signUp(t.Context(), a); err != nil || c.Source != source {
 			t.Errorf("source %q: %q, %v", source, c.Source, err)
 		}
 	}
@@ -138,7 +138,7 @@ func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b, mail := &book{}, &resolver{}
 			d := newDesk(t, b, mail)
-			c, key, err := d.SignUp(t.Context(), tt.give)
+			c, key, err := d.signUp(t.Context(), tt.give)
 			if diff := cmp.Diff(tt.want, wrong(t, err)); diff != "" {
 				t.Errorf("what is wrong differs (-want +got):\n%s", diff)
 			}
@@ -159,7 +159,7 @@ func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {
 func TestMailIsCheckedAfterAllElseAndBeforeTheWrite(t *testing.T) {
 	var said []string
 	b, mail := &book{said: &said}, &resolver{said: &said}
-	if _, _, err := newDesk(t, b, mail).SignUp(t.Context(), application("Jane", "Jane@Bücher.DE")); err != nil {
+	if _, _, err := newDesk(t, b, mail).signUp(t.Context(), application("Jane", "Jane@Bücher.DE")); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"check xn--bcher-kva.de", "open jane@xn--bcher-kva.de"}; !slices.Equal(said, want) {
@@ -174,7 +174,7 @@ func TestDomainWithoutMailIsRefused(t *testing.T) {
 	} {
 		b := &book{}
 		d := newDesk(t, b, &resolver{err: refusal})
-		_, key, err := d.SignUp(t.Context(), application("Jane", "jane@acme.com"))
+		_, key, err := d.signUp(t.Context(), application("Jane", "jane@acme.com"))
 		if !errors.Is(err, refusal) || key != (apikey.Secret{}) || len(b.tried) > 0 {
 			t.Errorf("SignUp = %v, and %d tries to open, want the checker's error and none", err, len(b.tried))
 		}
@@ -187,10 +187,10 @@ func TestDomainWithoutMailIsRefused(t *testing.T) {
 func TestTakenAddressIsRefused(t *testing.T) {
 	b := &book{}
 	d := newDesk(t, b, nil)
-	if _, _, err := d.SignUp(t.Context(), application("Jane", "jane.doe@gmail.com")); err != nil {
+	if _, _, err := d.signUp(t.Context(), application("Jane", "jane.doe@gmail.com")); err != nil {
 		t.Fatal(err)
 	}
-	_, key, err := d.SignUp(t.Context(), application("Jane", "JaneDoe+2@googlemail.com"))
+	_, key, err := d.signUp(t.Context(), application("Jane", "JaneDoe+2@googlemail.com"))
 	if got := wrong(t, err); !slices.Equal(got, []string{"email: already_registered"}) || key != (apikey.Secret{}) {
 		t.Errorf("the second sign-up is refused for %v", got)
 	}
@@ -202,12 +202,12 @@ func TestTakenAddressIsRefused(t *testing.T) {
 func TestStoreThatFailsLeavesTheAddressFree(t *testing.T) {
 	b := &book{err: errAway}
 	d := newDesk(t, b, nil)
-	c, key, err := d.SignUp(t.Context(), application("Jane", "jane@acme.com"))
+	c, key, err := d.signUp(t.Context(), application("Jane", "jane@acme.com"))
 	if !errors.Is(err, errAway) || c != (account.Customer{}) || key != (apikey.Secret{}) {
 		t.Errorf("SignUp = %+v, %v, want the store's error and no key", c, err)
 	}
 	b.err = nil
-	if _, key, err := d.SignUp(t.Context(), application("Jane", "jane@acme.com")); err != nil || key == (apikey.Secret{}) {
+	if _, key, err := d.signUp(t.Context(), application("Jane", "jane@acme.com")); err != nil || key == (apikey.Secret{}) {
 		t.Errorf("once the store is back: %v", err)
 	}
 	if len(b.opened) != 1 || !slices.Equal(d.outcomes, []string{"failed", "created"}) {
@@ -220,12 +220,12 @@ func TestStoreThatFailsLeavesTheAddressFree(t *testing.T) {
 func TestStoreThatFailsButPersistsMakesOneCustomer(t *testing.T) {
 	b := &book{err: errAway, persist: true}
 	d := newDesk(t, b, nil)
-	_, key, err := d.SignUp(t.Context(), application("Jane", "jane@acme.com"))
+	_, key, err := d.signUp(t.Context(), application("Jane", "jane@acme.com"))
 	if !errors.Is(err, errAway) || key != (apikey.Secret{}) {
 		t.Errorf("SignUp = %v, want the store's error and no key", err)
 	}
 	b.err = nil
-	_, key, err = d.SignUp(t.Context(), application("Jane", "jane@acme.com"))
+	_, key, err = d.signUp(t.Context(), application("Jane", "jane@acme.com"))
 	if got := wrong(t, err); !slices.Equal(got, []string{"email: already_registered"}) || key != (apikey.Secret{}) {
 		t.Errorf("the second sign-up is refused for %v", got)
 	}
@@ -241,7 +241,7 @@ func TestConcurrentSignUpsShareNothing(t *testing.T) {
 	for i := range 50 {
 		wg.Go(func() {
 			address := fmt.Sprintf("jane%d@acme.com", i)
-			c, key, err := d.SignUp(t.Context(), application("Jane", address))
+			c, key, err := d.signUp(t.Context(), application("Jane", address))
 			if err != nil || c.Email != address || key.Reveal() == "" {
 				t.Errorf("SignUp of %s = %+v, %v", address, c, err)
 			}

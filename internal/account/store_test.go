@@ -11,6 +11,7 @@ import (
 	"gatehouse/internal/account/email"
 	"gatehouse/internal/apikey"
 	"gatehouse/internal/fault"
+	"gatehouse/internal/idempotency"
 )
 
 var errAway = fault.Away(errors.New("connection lost"))
@@ -18,6 +19,7 @@ var errAway = fault.Away(errors.New("connection lost"))
 // book is a store in memory. It can fail and not persist, or fail but
 // persist, as when the connection is lost before the answer to a commit.
 type book struct {
+	account.Store
 	mu      sync.Mutex
 	opened  []account.Opening // what persists
 	tried   []account.Opening
@@ -26,7 +28,7 @@ type book struct {
 	said    *[]string
 }
 
-func (b *book) Open(_ context.Context, o account.Opening) error {
+func (b *book) Open(_ context.Context, o account.Opening, _ *idempotency.Once[account.Customer]) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.tried = append(b.tried, o)
@@ -88,6 +90,12 @@ type desk struct {
 	*account.Service
 	mu       sync.Mutex
 	outcomes []string
+}
+
+// signUp signs up without an Idempotency-Key.
+func (d *desk) signUp(ctx context.Context, a account.Application) (account.Customer, apikey.Secret, error) {
+	opened, err := d.SignUp(ctx, a, nil)
+	return opened.Customer, opened.Key, err
 }
 
 func (d *desk) observe(outcome string) {

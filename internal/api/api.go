@@ -18,6 +18,7 @@ import (
 	"gatehouse/internal/billing"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/health"
+	"gatehouse/internal/idempotency"
 	"gatehouse/internal/ratelimit"
 	"gatehouse/internal/telemetry"
 )
@@ -30,6 +31,7 @@ type Config struct {
 	Door        *apikey.Door // authenticated calls, by the policy api
 	Onboarding  *ratelimit.Limiter
 	AuthFailure *ratelimit.Limiter
+	Idempotency *idempotency.Guard
 	Health      *health.Checker
 	// Trusted are the proxies whose X-Forwarded-For counts.
 	Trusted []netip.Prefix
@@ -73,12 +75,12 @@ func New(c Config) *API {
 	}}
 	open := func(*exchange) error { return nil }
 	a.route(
-		&route{method: "POST", path: "/api/v1/customers/onboard", gate: a.byAddress(c.Onboarding), handle: a.signUp},
+		&route{method: "POST", path: "/api/v1/customers/onboard", gate: a.byAddress(c.Onboarding), handle: a.once(false, a.signUp)},
 		&route{method: "GET", path: "/api/v1/account", gate: a.byKey, handle: a.account},
 		&route{method: "GET", path: "/api/v1/account/ledger", gate: a.byKey, handle: a.ledger},
 		&route{method: "GET", path: "/api/v1/keys", gate: a.byKey, handle: a.listKeys},
-		&route{method: "POST", path: "/api/v1/keys", gate: a.byKey, handle: a.createKey},
-		&route{method: "POST", path: "/api/v1/keys/{id}/rotate", gate: a.byKey, handle: a.rotateKey},
+		&route{method: "POST", path: "/api/v1/keys", gate: a.byKey, handle: a.once(true, a.createKey)},
+		&route{method: "POST", path: "/api/v1/keys/{id}/rotate", gate: a.byKey, handle: a.once(true, a.rotateKey)},
 		&route{method: "DELETE", path: "/api/v1/keys/{id}", gate: a.byKey, handle: a.deleteKey},
 		&route{method: "GET", path: "/health", gate: open, quiet: true, handle: a.health},
 		&route{method: "GET", path: "/api/health", gate: open, quiet: true, handle: a.health},

@@ -16,31 +16,39 @@ import (
 // maxBody is the longest body of a public request, in bytes.
 const maxBody = 64 << 10
 
-// decode reads a JSON object into v. Where every field is optional an empty
-// body will do, whatever its type.
-func (x *exchange) decode(v any, optional bool) error {
+// readBody reads the body, which must be JSON. Where every field is optional an
+// empty one will do, whatever its type.
+func (x *exchange) readBody(optional bool) error {
 	typed := isJSON(x.Request.Header)
 	if !typed && (!optional || x.Request.ContentLength > 0) {
 		return unsupported()
 	}
-	body, err := x.body()
-	if err != nil {
+	var err error
+	if x.raw, err = x.body(); err != nil {
 		return err
 	}
-	if len(body) == 0 && optional {
+	if len(x.raw) == 0 && optional {
 		return nil
 	}
 	if !typed {
 		return unsupported()
 	}
 	// All of it must be JSON, without a key twice, before any of it counts.
-	if !jsontext.Value(body).IsValid() {
+	if !jsontext.Value(x.raw).IsValid() {
 		return &fault.Error{Kind: fault.Malformed, Code: "INVALID_JSON", Message: "The body is not valid JSON."}
 	}
-	if jsontext.Value(body).Kind() != '{' {
+	return nil
+}
+
+// decode reads the body, an object, into v; an empty one leaves v as it is.
+func (x *exchange) decode(v any) error {
+	if len(x.raw) == 0 {
+		return nil
+	}
+	if jsontext.Value(x.raw).Kind() != '{' {
 		return &fault.Error{Kind: fault.Invalid, Code: "VALIDATION_FAILED", Message: "The body must be a JSON object."}
 	}
-	if err := json.Unmarshal(body, v); err != nil {
+	if err := json.Unmarshal(x.raw, v); err != nil {
 		return wrongType(err)
 	}
 	return nil

@@ -26,6 +26,8 @@ func TestWrongAnswersAreReported(t *testing.T) {
 	ledger, entries := call("GET", "/api/v1/account/ledger", key(apiKey))
 	keys, list := call("GET", "/api/v1/keys", key(apiKey))
 	create, made := call("POST", "/api/v1/keys", key(apiKey))
+	retry, _ := call("POST", "/api/v1/keys", key(apiKey), under(onceKey))
+	_, mismatch := call("POST", "/api/v1/keys", key(apiKey), under(onceKey), document("{}"))
 	remove, gone := call("DELETE", "/api/v1/keys/0199c0de-7a1e-7c3d-9b2f-3d6a5e4f1b20", key(apiKey))
 	report, health := call("GET", "/health")
 	nowhere, nothing := call("GET", "/nowhere")
@@ -120,6 +122,11 @@ func TestWrongAnswersAreReported(t *testing.T) {
 		{"200: keys as null", keys, list, func(a *answer) { a.body = []byte(`{"keys":null}`) }},
 		{"201: key without its secret", create, made, text(`"api_key":`, `"key":`)},
 		{"201: key field missing", create, made, text(`"expires_at":null,`, ``)},
+		{"201: other word for a replay", create, made, set("Idempotent-Replayed", "yes")},
+		{"200: replay of what is none", account, shown, set("Idempotent-Replayed", "true")},
+		{"422: other code", retry, mismatch, text("IDEMPOTENCY_MISMATCH", "IDEMPOTENCY_CONFLICT")},
+		{"409: other code", retry, mismatch, status(409)},
+		{"422: said to be a replay", retry, mismatch, set("Idempotent-Replayed", "true")},
 		{"404: with limit headers", remove, gone, set("RateLimit", `"api";r=1;t=60`)},
 		{"200: health status unknown", report, health, text(`"status":"ok"`, `"status":"fine"`)},
 		{"200: health part missing", report, health, text(`"jobs":`, `"tasks":`)},

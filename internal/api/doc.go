@@ -1,9 +1,9 @@
 // Package api is Gatehouse on the wire: bytes and statuses, and no decisions.
 //
 // A request passes in this order: request id, panic guard, client address,
-// route, authentication, rate limit, body, handler. Handlers return errors;
-// one place turns them into statuses, counts and log lines. The wire formats
-// are spelled out in types of their own, so that no field of a domain type
-// reaches a client unmeant. openapi.yaml is kept by hand and held against
-// live answers by the tests.
+// route, authentication, rate limit, body, idempotency, handler. Handlers
+// return errors; one place turns them into statuses, counts and log lines. The
+// wire formats are spelled out in types of their own, so that no field of a
+// domain type reaches a client unmeant. openapi.yaml is kept by hand and held
+// against live answers by the tests.
 package api

@@ -15,6 +15,7 @@ import (
 
 	"gatehouse/internal/apikey"
 	"gatehouse/internal/fault"
+	"gatehouse/internal/idempotency"
 )
 
 // exchange is one request on its way to its answer.
@@ -26,7 +27,9 @@ type exchange struct {
 	id      string     // of the request
 	client  netip.Addr // see clientAddr
 	who     apikey.Principal
-	status  int // of the answer; 0: none yet
+	raw     []byte               // the body, once read
+	once    *idempotency.Request // nil: without an Idempotency-Key
+	status  int                  // of the answer; 0: none yet
 
 	values [6]string // of headers; see value
 	used   int

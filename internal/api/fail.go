@@ -112,19 +112,24 @@ func appendQuoted(b []byte, s string) []byte {
 	return b
 }
 
-// reply answers with a value as JSON. What carries a secret must not be kept
-// by anybody on the way, so secret answers say no-store.
+// reply answers with a value as JSON.
 func (x *exchange) reply(status int, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	x.Header()["Content-Type"] = jsonType
-	x.WriteHeader(status)
-	_, _ = x.Write(append(body, '\n')) // the client may have left
+	x.send(status, body)
 	return nil
 }
 
+// send answers with JSON as it is.
+func (x *exchange) send(status int, body []byte) {
+	x.Header()["Content-Type"] = jsonType
+	x.WriteHeader(status)
+	_, _ = x.Write(append(body, '\n')) // the client may have left
+}
+
+// replySecret answers with what nobody on the way may keep.
 func (x *exchange) replySecret(status int, v any) error {
 	x.Header()["Cache-Control"] = noStore
 	return x.reply(status, v)

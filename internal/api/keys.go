@@ -20,10 +20,12 @@ type key struct {
 	ExpiresAt  *time.Time `json:"expires_at"`
 }
 
-// issuedKey is a key on the one answer that has its secret.
-type issuedKey struct {
-	key
-	APIKey string `json:"api_key"`
+// issuedOf is a key on the one answer that has its secret.
+func issuedOf(k apikey.Issued) any {
+	return struct {
+		key
+		APIKey string `json:"api_key"`
+	}{keyOf(k.Record), k.Secret.Reveal()}
 }
 
 func keyOf(r apikey.Record) key {
@@ -56,7 +58,7 @@ func (a *API) createKey(x *exchange) error {
 		Name      *string `json:"name"`
 		ExpiresAt *string `json:"expires_at"`
 	}
-	if err := x.decode(&in, true); err != nil {
+	if err := x.decode(&in); err != nil {
 		return err
 	}
 	name, err := account.Text("name", in.Name, false)
@@ -67,11 +69,11 @@ func (a *API) createKey(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	secret, record, err := a.Keys.Create(x.context(), x.who, name, expires)
+	issued, err := a.Keys.Create(x.context(), x.who, name, expires, keep(x, http.StatusCreated, issuedOf))
 	if err != nil {
 		return err
 	}
-	return x.replySecret(http.StatusCreated, issuedKey{keyOf(record), secret.Reveal()})
+	return x.replySecret(http.StatusCreated, issuedOf(issued))
 }
 
 // maxGrace bounds for how long a rotated key goes on working, in minutes.
@@ -81,7 +83,7 @@ func (a *API) rotateKey(x *exchange) error {
 	var in struct {
 		Grace *int64 `json:"grace_minutes"`
 	}
-	if err := x.decode(&in, true); err != nil {
+	if err := x.decode(&in); err != nil {
 		return err
 	}
 	id, err := x.pathID()
@@ -95,11 +97,11 @@ func (a *API) rotateKey(x *exchange) error {
 		}
 		grace = time.Duration(*in.Grace) * time.Minute
 	}
-	secret, record, err := a.Keys.Rotate(x.context(), x.who, id, grace)
+	issued, err := a.Keys.Rotate(x.context(), x.who, id, grace, keep(x, http.StatusCreated, issuedOf))
 	if err != nil {
 		return err
 	}
-	return x.replySecret(http.StatusCreated, issuedKey{keyOf(record), secret.Reveal()})
+	return x.replySecret(http.StatusCreated, issuedOf(issued))
 }
 
 func (a *API) deleteKey(x *exchange) error {

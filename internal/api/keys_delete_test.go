@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gatehouse/internal/apikey"
+	"gatehouse/internal/idempotency"
 )
 
 func TestDeleteKey(t *testing.T) {
@@ -131,14 +132,14 @@ type between struct {
 	happens func(by apikey.Principal)
 }
 
-func (b between) AddKey(ctx context.Context, by apikey.Principal, k apikey.Issue) error {
+func (b between) AddKey(ctx context.Context, by apikey.Principal, k apikey.Issue, o *idempotency.Once[apikey.Record]) error {
 	b.happens(by)
-	return b.Store.AddKey(ctx, by, k)
+	return b.Store.AddKey(ctx, by, k, o)
 }
 
-func (b between) ReplaceKey(ctx context.Context, by apikey.Principal, id string, grace time.Duration, k apikey.Issue) (apikey.Record, error) {
+func (b between) ReplaceKey(ctx context.Context, by apikey.Principal, id string, grace time.Duration, k apikey.Issue, o *idempotency.Once[apikey.Record]) (apikey.Record, error) {
 	b.happens(by)
-	return b.Store.ReplaceKey(ctx, by, id, grace, k)
+	return b.Store.ReplaceKey(ctx, by, id, grace, k, o)
 }
 
 // A key that is revoked while its request is under way makes no new key. That

@@ -20,7 +20,9 @@ import (
 	"gatehouse/internal/apikey"
 	"gatehouse/internal/billing"
 	"gatehouse/internal/health"
+	"gatehouse/internal/idempotency"
 	"gatehouse/internal/ratelimit"
+	"gatehouse/internal/seal"
 	"gatehouse/internal/store/sqlite"
 	"gatehouse/internal/telemetry"
 )
@@ -30,6 +32,7 @@ type setup struct {
 	database  *database // nil: a new one
 	policies  map[ratelimit.Name]ratelimit.Policy
 	trusted   []netip.Prefix
+	ring      *seal.Ring       // master keys; by default one of its own
 	clock     func() time.Time // the store's
 	mode      string
 	emailDeny []string
@@ -72,6 +75,9 @@ func trust(cidrs ...string) option {
 
 // at gives the store a clock that only the test moves.
 func at(c *clock) option { return func(_ testing.TB, s *setup) { s.clock = c.now } }
+
+// sealedBy gives a node master keys that other nodes may have, too.
+func sealedBy(ring *seal.Ring) option { return func(_ testing.TB, s *setup) { s.ring = ring } }
 
 // beside makes a further node, which remembers nothing, over another's store.
 func beside(other *server) option {
@@ -145,6 +151,9 @@ func newServer(t testing.TB, options ...option) *server {
 	for _, o := range options {
 		o(t, &s)
 	}
+	if s.ring == nil {
+		s.ring = newRing(t)
+	}
 	n := &server{logs: newLogs(t)}
 	log, err := telemetry.NewLogger(n.logs, "json", "debug")
 	if err != nil {
@@ -172,6 +181,16 @@ func newServer(t testing.TB, options ...option) *server {
 	t.Cleanup(h.Close)
 	n.client = newClient(t, h.URL, off, n.logs)
 	return n
+}
+
+// newRing holds one new master key.
+func newRing(t testing.TB) *seal.Ring {
+	t.Helper()
+	ring, err := seal.Parse(seal.NewKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
 }
 
 func (s *setup) api(t testing.TB, n *server, log *slog.Logger) http.Handler {
@@ -206,7 +225,8 @@ func (s *setup) api(t testing.TB, n *server, log *slog.Logger) http.Handler {
 		Ledger:     billing.NewLedger(ledger),
 		Door:       apikey.NewDoor(n.database, limiter(ratelimit.API)),
 		Onboarding: limiter(ratelimit.Onboarding), AuthFailure: limiter(ratelimit.AuthFailure),
-		Health: n.health, Trusted: s.trusted, Metrics: metrics, Log: log,
+		Idempotency: idempotency.NewGuard(n.database, s.ring),
+		Health:      n.health, Trusted: s.trusted, Metrics: metrics, Log: log,
 	})
 }
 

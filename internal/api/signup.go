@@ -45,15 +45,21 @@ func (a *API) signUp(x *exchange) error {
 		Company *string `json:"company"`
 		Source  *string `json:"source"`
 	}
-	if err := x.decode(&in, false); err != nil {
+	if err := x.decode(&in); err != nil {
 		return err
 	}
-	c, key, err := a.Accounts.SignUp(x.context(), account.Application{Name: in.Name, Email: in.Email, Company: in.Company, Source: in.Source})
+	opened, err := a.Accounts.SignUp(x.context(), account.Application{Name: in.Name, Email: in.Email, Company: in.Company, Source: in.Source},
+		keep(x, http.StatusCreated, openedOf))
 	if err != nil {
 		return err
 	}
-	return x.replySecret(http.StatusCreated, struct {
+	return x.replySecret(http.StatusCreated, openedOf(opened))
+}
+
+// openedOf is a new customer on the one answer that has its key.
+func openedOf(o account.Opened) any {
+	return struct {
 		Customer customer `json:"customer"`
 		APIKey   string   `json:"api_key"`
-	}{customerOf(c), key.Reveal()})
+	}{customerOf(o.Customer), o.Key.Reveal()}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"gatehouse/internal/fault"
+	"gatehouse/internal/idempotency"
 )
 
 // Record is what is kept and shown of a key.
@@ -60,14 +61,14 @@ type Store interface {
 	// AddKey stores a key. More than MaxKeys, or than MaxKeysADay within 24
 	// hours, are fault.Conflict; an expiry
 	// that is not in the future is fault.Invalid for expires_at.
-	AddKey(ctx context.Context, by Principal, key Issue) error
+	AddKey(ctx context.Context, by Principal, key Issue, keep *idempotency.Once[Record]) error
 	// ReplaceKey stores key under the name and the expiry of the key oldID,
 	// which stays usable for the grace and not beyond its own expiry, and
 	// returns the new record. Replacing it once more within its grace does
 	// the same and shortens the grace at most. An unknown or another
 	// customer's key is fault.NotFound, one that is not usable
 	// fault.Conflict; the bounds are AddKey's.
-	ReplaceKey(ctx context.Context, by Principal, oldID string, grace time.Duration, key Issue) (Record, error)
+	ReplaceKey(ctx context.Context, by Principal, oldID string, grace time.Duration, key Issue, keep *idempotency.Once[Record]) (Record, error)
 	// RevokeKey ends a key. Ending a revoked one again does nothing; an
 	// unknown or another customer's is fault.NotFound; the last usable one
 	// is fault.Conflict.
@@ -91,32 +92,42 @@ func (s *Service) List(ctx context.Context, customerID string) ([]Record, error)
 	return s.store.Keys(ctx, customerID)
 }
 
-// Create makes a key for the customer; a zero expires never does.
-func (s *Service) Create(ctx context.Context, by Principal, name string, expires time.Time) (Secret, Record, error) {
+// Issued is a new key, which can't be read again.
+type Issued struct {
+	Record
+	Secret Secret
+}
+
+// Create makes a key for the customer, and keeps what keep makes of it; a zero
+// expires never does.
+func (s *Service) Create(ctx context.Context, by Principal, name string, expires time.Time, keep *idempotency.Once[Issued]) (Issued, error) {
 	if expires.UTC().Year() > 9999 { // which RFC 3339 can't write
-		return Secret{}, Record{}, fault.Field("expires_at", fault.NotAllowed, "expires_at must be before the year 10000")
+		return Issued{}, fault.Field("expires_at", fault.NotAllowed, "expires_at must be before the year 10000")
 	}
 	secret, issue, err := NewIssue(s.kind, name, s.now(), expires)
 	if err != nil {
-		return Secret{}, Record{}, err
+		return Issued{}, err
 	}
-	if err := s.store.AddKey(ctx, by, issue); err != nil {
-		return Secret{}, Record{}, fmt.Errorf("create key: %w", err)
+	issued := func(r Record) Issued { return Issued{r, secret} }
+	if err := s.store.AddKey(ctx, by, issue, idempotency.Map(keep, issued)); err != nil {
+		return Issued{}, fmt.Errorf("create key: %w", err)
 	}
-	return secret, issue.Record, nil
+	return issued(issue.Record), nil
 }
 
-// Rotate replaces a key by a new one of the same name and expiry.
-func (s *Service) Rotate(ctx context.Context, by Principal, id string, grace time.Duration) (Secret, Record, error) {
+// Rotate replaces a key by a new one of the same name and expiry, and keeps
+// what keep makes of it.
+func (s *Service) Rotate(ctx context.Context, by Principal, id string, grace time.Duration, keep *idempotency.Once[Issued]) (Issued, error) {
 	secret, issue, err := NewIssue(s.kind, "", s.now(), time.Time{})
 	if err != nil {
-		return Secret{}, Record{}, err
+		return Issued{}, err
 	}
-	record, err := s.store.ReplaceKey(ctx, by, id, grace, issue)
+	issued := func(r Record) Issued { return Issued{r, secret} }
+	record, err := s.store.ReplaceKey(ctx, by, id, grace, issue, idempotency.Map(keep, issued))
 	if err != nil {
-		return Secret{}, Record{}, fmt.Errorf("rotate key: %w", err)
+		return Issued{}, fmt.Errorf("rotate key: %w", err)
 	}
-	return secret, record, nil
+	return issued(record), nil
 }
 
 // Delete revokes a key for good.

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"gatehouse/internal/apikey"
+	"gatehouse/internal/idempotency"
 )
 
 // drawer is a store that notes what it is asked to do. It can fail.
@@ -29,12 +30,12 @@ func (d *drawer) Keys(_ context.Context, customerID string) ([]apikey.Record, er
 	return d.records, d.err
 }
 
-func (d *drawer) AddKey(_ context.Context, by apikey.Principal, key apikey.Issue) error {
+func (d *drawer) AddKey(_ context.Context, by apikey.Principal, key apikey.Issue, _ *idempotency.Once[apikey.Record]) error {
 	d.by, d.added = by, append(d.added, key)
 	return d.err
 }
 
-func (d *drawer) ReplaceKey(_ context.Context, by apikey.Principal, oldID string, grace time.Duration, key apikey.Issue) (apikey.Record, error) {
+func (d *drawer) ReplaceKey(_ context.Context, by apikey.Principal, oldID string, grace time.Duration, key apikey.Issue, _ *idempotency.Once[apikey.Record]) (apikey.Record, error) {
 	d.by, d.old, d.grace, d.added = by, oldID, grace, append(d.added, key)
 	if d.err != nil {
 		return apikey.Record{}, d.err
@@ -69,7 +70,8 @@ func belongs(t *testing.T, secret apikey.Secret, stored apikey.Issue) {
 func TestCreateStoresTheKeyThatItHandsOver(t *testing.T) {
 	for _, kind := range []apikey.Kind{apikey.Live, apikey.Test} {
 		store := &drawer{}
-		secret, record, err := apikey.NewService(store, kind, at(noon)).Create(t.Context(), jane, "laptop", expiry)
+		issued, err := apikey.NewService(store, kind, at(noon)).Create(t.Context(), jane, "laptop", expiry, nil)
+		secret, record := issued.Secret, issued.Record
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,7 +100,8 @@ func TestCreateStoresTheKeyThatItHandsOver(t *testing.T) {
 
 func TestRotateTellsTheRecordThatTheStoreMade(t *testing.T) {
 	store := &drawer{}
-	secret, record, err := apikey.NewService(store, apikey.Live, at(noon)).Rotate(t.Context(), jane, "the old", 90*time.Minute)
+	issued, err := apikey.NewService(store, apikey.Live, at(noon)).Rotate(t.Context(), jane, "the old", 90*time.Minute, nil)
+	secret, record := issued.Secret, issued.Record
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,13 +121,13 @@ func TestRotateTellsTheRecordThatTheStoreMade(t *testing.T) {
 func TestKeyThatWasNotStoredIsNotHandedOver(t *testing.T) {
 	store := &drawer{err: errAway}
 	s := apikey.NewService(store, apikey.Live, at(noon))
-	for name, do := range map[string]func() (apikey.Secret, apikey.Record, error){
-		"Create": func() (apikey.Secret, apikey.Record, error) { return s.Create(t.Context(), jane, "", time.Time{}) },
-		"Rotate": func() (apikey.Secret, apikey.Record, error) { return s.Rotate(t.Context(), jane, "old", 0) },
+	for name, do := range map[string]func() (apikey.Issued, error){
+		"Create": func() (apikey.Issued, error) { return s.Create(t.Context(), jane, "", time.Time{}, nil) },
+		"Rotate": func() (apikey.Issued, error) { return s.Rotate(t.Context(), jane, "old", 0, nil) },
 	} {
-		secret, record, err := do()
-		if !errors.Is(err, errAway) || secret != (apikey.Secret{}) || record != (apikey.Record{}) {
-			t.Errorf("%s hands over %q, %+v, %v, want the store's error alone", name, secret.Reveal(), record, err)
+		issued, err := do()
+		if !errors.Is(err, errAway) || issued != (apikey.Issued{}) {
+			t.Errorf("%s hands over %q, %+v, %v, want the store's error alone", name, issued.Secret.Reveal(), issued.Record, err)
 		}
 	}
 }

@@ -24,6 +24,8 @@ import (
 	"gatehouse/internal/billing"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/health"
+	"gatehouse/internal/idempotency"
+	"gatehouse/internal/jobs"
 	"gatehouse/internal/ratelimit"
 	"gatehouse/internal/store/sqlite"
 	"gatehouse/internal/telemetry"
@@ -46,6 +48,7 @@ type App struct {
 	config          Config
 	log             *slog.Logger
 	store           Store
+	jobs            *jobs.Runner
 	health          *health.Checker
 	public, admin   *http.Server
 	publicL, adminL net.Listener // adminL is nil when it is off
@@ -74,10 +77,15 @@ func New(ctx context.Context, c Config, version string, log *slog.Logger) (_ *Ap
 	if err != nil {
 		return nil, fmt.Errorf("name this node: %w", err)
 	}
+	a.jobs = newRunner(c, store, metrics, log)
 	a.health = health.New(health.Facts{
-		Version: version, Mode: string(c.Mode), Node: node, Driver: "sqlite", Off: c.policiesOff(),
+		Version: version, Mode: string(c.Mode), Node: node, Driver: "sqlite", Off: c.policiesOff(), Jobs: waiting(a.jobs),
 	}, store.Ping)
-	handler, err := newAPI(c, store, a.health, metrics, log)
+	ring, err := openRing(ctx, c, store, log)
+	if err != nil {
+		return nil, err
+	}
+	handler, err := a.newAPI(metrics, idempotency.NewGuard(store, ring))
 	if err != nil {
 		return nil, err
 	}
@@ -131,12 +139,13 @@ func (a *App) counted(h http.Handler) http.Handler {
 	})
 }
 
-func newAPI(c Config, store Store, checker *health.Checker, metrics *telemetry.Metrics, log *slog.Logger) (http.Handler, error) {
+func (a *App) newAPI(metrics *telemetry.Metrics, guard *idempotency.Guard) (http.Handler, error) {
+	c, store := a.config, a.store
 	rules, err := email.NewRules(c.EmailAllow, c.EmailDeny)
 	if err != nil {
 		return nil, fmt.Errorf("email-allow, email-deny: %w", err)
 	}
-	policy := account.Policy{Rules: rules.Exempt(c.LoadTestDomains), LoadTest: c.LoadTestDomains, KeyKind: c.Mode.KeyKind()}
+	policy := account.Policy{Rules: rules.Exempt(c.LoadTestDomains), LoadTest: c.LoadTestDomains, FollowUps: followUps(a.jobs), KeyKind: c.Mode.KeyKind()}
 	if c.CheckMX {
 		policy.Mail = email.NewMX(net.DefaultResolver, email.MXOptions{Observe: metrics.MailDomain})
 	}
@@ -153,7 +162,7 @@ func newAPI(c Config, store Store, checker *health.Checker, metrics *telemetry.M
 		Ledger:     billing.NewLedger(store),
 		Door:       apikey.NewDoor(store, limiter(ratelimit.API)),
 		Onboarding: limiter(ratelimit.Onboarding), AuthFailure: limiter(ratelimit.AuthFailure),
-		Health: checker, Trusted: c.TrustedProxies, Metrics: metrics, Log: log,
+		Idempotency: guard, Health: a.health, Trusted: c.TrustedProxies, Metrics: metrics, Log: a.log,
 	}), nil
 }
 

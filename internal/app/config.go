@@ -12,9 +12,12 @@ import (
 
 	"gatehouse/internal/account/email"
 	"gatehouse/internal/apikey"
+	"gatehouse/internal/mail"
 	"gatehouse/internal/nearest"
 	"gatehouse/internal/ratelimit"
+	"gatehouse/internal/seal"
 	"gatehouse/internal/settings"
+	"gatehouse/internal/stripe"
 )
 
 // Mode is what a node is for.
@@ -48,8 +51,13 @@ type Config struct {
 	EmailAllow          []string
 	EmailDeny           []string
 	CheckMX             bool
-	LoadTestDomains     []string // of sign-ups that are a load test's, as email.ParseDomain spells them
-	PurgeDomains        []string // that a purge may be told: those, or the default wherever this listens
+	LoadTestDomains     []string     // of sign-ups that are a load test's, as email.ParseDomain spells them
+	PurgeDomains        []string     // that a purge may be told: those, or the default wherever this listens
+	SMTP                *mail.Server // nil: no mail is sent
+	MailFrom            *mail.From
+	StripeKey           *stripe.Key // nil: Stripe is not asked
+	StripeBase          string
+	MasterKeys          *seal.Ring // those that are set; see masterKeys
 	LogFormat, LogLevel string
 	Policies            map[ratelimit.Name]ratelimit.Policy
 }
@@ -58,8 +66,7 @@ type Config struct {
 // They are known so that one environment can serve several versions, and are
 // warned of at start.
 var later = []string{
-	"GATEHOUSE_PUBLIC_URL", "GATEHOUSE_STRIPE_WEBHOOK_SECRETS", "GATEHOUSE_STRIPE_API_KEY", "GATEHOUSE_STRIPE_API_BASE",
-	"GATEHOUSE_SMTP_URL", "GATEHOUSE_MAIL_FROM", "GATEHOUSE_MASTER_KEY",
+	"GATEHOUSE_PUBLIC_URL", "GATEHOUSE_STRIPE_WEBHOOK_SECRETS",
 	"GATEHOUSE_ANTHROPIC_API_KEY", "GATEHOUSE_OPENAI_API_KEY", "GATEHOUSE_OPENROUTER_API_KEY",
 	"GATEHOUSE_ANTHROPIC_BASE_URL", "GATEHOUSE_OPENAI_BASE_URL", "GATEHOUSE_OPENROUTER_BASE_URL", "GATEHOUSE_OLLAMA_BASE_URL",
 	"GATEHOUSE_LIMIT_CREDENTIAL_EXCHANGE", "GATEHOUSE_LIMIT_STRIPE_WEBHOOK", "GATEHOUSE_LIMIT_WEBHOOK_UNAUTHENTIC",
@@ -69,6 +76,9 @@ var later = []string{
 // for `gatehouse config`; unused are the variables of later versions it met.
 func LoadConfig(flags map[string]string, environ []string, file string) (c Config, values []settings.Value, unused []string, err error) {
 	values, unused, err = settings.Load(c.Settings(), settings.Sources{Flags: flags, Environ: environ, File: file, Later: later})
+	if c.SMTP != nil && c.MailFrom == nil {
+		err = errors.Join(err, errors.New("mail-from: not set, and smtp-url is: say whom mail is from, such as Gatehouse <noreply@example.com>"))
+	}
 	return c, values, unused, errors.Join(err, c.loadTLS())
 }
 
@@ -116,6 +126,17 @@ func (c *Config) Settings() []settings.Setting {
 		{Name: "email-deny", Help: "domains, with their subdomains, that may not sign up, by comma", Read: domains(&c.EmailDeny, func(d []string) error { _, err := email.NewRules(nil, d); return err })},
 		{Name: "check-mx", Default: "false", Help: "refuse sign-ups whose domain can't receive mail; when the resolver gives no answer they pass", Read: boolean(&c.CheckMX)},
 		{Name: "load-test-domains", Help: "domains, without their subdomains, of load tests' customers, by comma: they may sign up wherever they are, get no mail and no Stripe customer, and admin customers purge removes them; not set: " + loadTestDomain + " if listen is a loopback address, else none; off: none", Read: c.readLoadTestDomains},
+		{Name: "smtp-url", MayHoldPassword: true, Help: "where mail is handed over: smtp://USER:PASSWORD@HOST:587 (STARTTLS, but on loopback) or smtps://…; not set: no mail is sent", Read: optionally(&c.SMTP, mail.ParseServer)},
+		{Name: "mail-from", Help: "whom mail is from, such as Gatehouse <noreply@example.com>; needed with smtp-url", Read: optionally(&c.MailFrom, mail.ParseFrom)},
+		{Name: "stripe-api-key", Secret: true, Help: "Stripe's secret key (sk_… or rk_…); not set: Stripe is not asked", Read: optionally(&c.StripeKey, stripe.ParseKey)},
+		{Name: "stripe-api-base", Default: "https://api.stripe.com", Help: "where Stripe is; a stand-in's address in development", Read: func(s string) (err error) {
+			c.StripeBase, err = stripe.ParseBase(s)
+			return err
+		}},
+		{Name: "master-key", Secret: true, Help: "what secrets are sealed with: 32 bytes in base64; several by comma, of which the first seals and all open; not set: the file beside the database with .key added, which serve makes", Read: func(s string) (err error) {
+			c.MasterKeys, err = seal.Parse(s)
+			return err
+		}},
 		{Name: "log-format", Default: "json", Help: "json or text", Read: oneOf(&c.LogFormat, "json", "text")},
 		{Name: "log-level", Default: "info", Help: "debug, info, warn or error", Read: oneOf(&c.LogLevel, "debug", "info", "warn", "error")},
 	}
@@ -215,6 +236,21 @@ func address(into *string) func(string) error {
 		}
 		*into = s
 		return nil
+	}
+}
+
+// optionally reads what may be left out, which leaves nil.
+func optionally[T any](into **T, parse func(string) (T, error)) func(string) error {
+	return func(s string) error {
+		*into = nil
+		if s == "" {
+			return nil
+		}
+		v, err := parse(s)
+		if err == nil {
+			*into = &v
+		}
+		return err
 	}
 }
 

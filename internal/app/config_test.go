@@ -15,6 +15,7 @@ import (
 	"gatehouse/internal/apikey"
 	"gatehouse/internal/app"
 	"gatehouse/internal/ratelimit"
+	"gatehouse/internal/seal"
 	"gatehouse/internal/settings"
 )
 
@@ -54,10 +55,10 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 	}
 	want := app.Config{
 		Listen: "127.0.0.1:8080", AdminListen: "127.0.0.1:9090", Database: "gatehouse.db", AutoMigrate: true,
-		Mode: app.Live, DrainTimeout: 30 * time.Second, LogFormat: "json", LogLevel: "info",
+		Mode: app.Live, DrainTimeout: 30 * time.Second, StripeBase: "https://api.stripe.com", LogFormat: "json", LogLevel: "info",
 		LoadTestDomains: []string{"load.gatehouse.internal"}, PurgeDomains: []string{"load.gatehouse.internal"},
 	}
-	if diff := cmp.Diff(want, c, cmpopts.IgnoreFields(app.Config{}, "Policies"), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(want, c, cmpopts.IgnoreFields(app.Config{}, "Policies", "MasterKeys"), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("the defaults differ (-want +got):\n%s", diff)
 	}
 	wantPolicies := map[ratelimit.Name]string{"onboarding": "10/60s", "api": "500/3600s", "auth_failure": "60/60s"}
@@ -375,7 +376,7 @@ func TestFileSetsWhatFlagsDo(t *testing.T) {
 // contract is unknown, and none is used in silence or told.
 func TestEveryVariableOfTheContractIsKnown(t *testing.T) {
 	var environ []string
-	for name := range strings.FieldsSeq(`PUBLIC_URL STRIPE_WEBHOOK_SECRETS STRIPE_API_KEY STRIPE_API_BASE SMTP_URL MAIL_FROM MASTER_KEY
+	for name := range strings.FieldsSeq(`PUBLIC_URL STRIPE_WEBHOOK_SECRETS
 		ANTHROPIC_API_KEY OPENAI_API_KEY OPENROUTER_API_KEY ANTHROPIC_BASE_URL OPENAI_BASE_URL OPENROUTER_BASE_URL OLLAMA_BASE_URL
 		LIMIT_CREDENTIAL_EXCHANGE LIMIT_STRIPE_WEBHOOK LIMIT_WEBHOOK_UNAUTHENTIC`) {
 		environ = append(environ, "GATEHOUSE_"+name+"=hunter2")
@@ -383,6 +384,8 @@ func TestEveryVariableOfTheContractIsKnown(t *testing.T) {
 	used := []string{
 		"LISTEN=:1", "ADMIN_LISTEN=:2", "DATABASE=sqlite:a", "MODE=dev", "TRUSTED_PROXIES=::1", "LIMIT_ONBOARDING=1/1s",
 		"LIMIT_API=1/1s", "LIMIT_AUTH_FAILURE=1/1s", "LOG_FORMAT=text", "LOG_LEVEL=warn", "LOAD_TEST_DOMAINS=off",
+		"SMTP_URL=smtp://localhost", "MAIL_FROM=a@b.dev", "STRIPE_API_KEY=sk_test_1", "STRIPE_API_BASE=http://127.0.0.1:1",
+		"MASTER_KEY=" + seal.NewKey(),
 	}
 	all := slices.Clone(environ)
 	for _, line := range used {

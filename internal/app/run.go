@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"gatehouse/internal/jobs"
 	"gatehouse/internal/ratelimit"
 )
 
@@ -44,11 +45,31 @@ func (a *App) Run(ctx context.Context) (err error) {
 		g.Go(func() error { return serve(a.admin, a.adminL) })
 	}
 	g.Go(func() error { a.sweep(ctx); return nil })
+	g.Go(func() error { a.catchUp(ctx); return nil })
+	work, cut := context.WithCancel(context.WithoutCancel(ctx))
+	finished := make(chan struct{})
+	g.Go(func() error {
+		defer close(finished)
+		a.jobs.Run(ctx, work)
+		return nil
+	})
 	g.Go(func() error {
 		<-ctx.Done()
-		return a.drain(context.WithoutCancel(ctx))
+		defer cut()
+		until, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.config.DrainTimeout)
+		defer cancel()
+		err := a.drain(until)
+		// Jobs had the time that requests took, and have a little more; those
+		// that are cut then give themselves back.
+		deadline, _ := until.Deadline()
+		select {
+		case <-finished:
+		case <-time.After(min(jobsGrace, time.Until(deadline)-jobs.LastWord)):
+		}
+		return err
 	})
 	a.announce()
+	a.announceJobs(ctx)
 	return g.Wait()
 }
 
@@ -74,9 +95,12 @@ func serve(s *http.Server, l net.Listener) error {
 	return nil
 }
 
+// jobsGrace is how long jobs may go on after the last request; then they are
+// given back.
+const jobsGrace = 5 * time.Second
+
+// drain stops serving until ctx ends.
 func (a *App) drain(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, a.config.DrainTimeout)
-	defer cancel()
 	a.health.Draining()
 	delay := min(max(a.config.DrainTimeout/4, minDrainDelay), maxDrainDelay)
 	a.log.InfoContext(ctx, "draining", "delay", delay.String(), "timeout", a.config.DrainTimeout.String())
@@ -101,7 +125,11 @@ func (a *App) drain(ctx context.Context) error {
 	return errors.Join(err, a.admin.Close())
 }
 
-// sweep removes unused rate windows now and then.
+// sweepSome is how many outcomes one transaction sweeps: a few ms of the
+// database's time.
+const sweepSome = 500
+
+// sweep removes unused rate windows, and outcomes past their day, now and then.
 func (a *App) sweep(ctx context.Context) {
 	windows := make(map[ratelimit.Name]time.Duration)
 	for name, p := range a.config.Policies {
@@ -120,9 +148,14 @@ func (a *App) sweep(ctx context.Context) {
 		seen, removed, err := a.store.Sweep(ctx, windows)
 		if err != nil && ctx.Err() == nil {
 			a.log.WarnContext(ctx, "rate windows could not be swept", "err", err)
-			continue
+		} else {
+			a.log.DebugContext(ctx, "rate windows swept", "seen", seen, "removed", removed)
 		}
-		a.log.DebugContext(ctx, "rate windows swept", "seen", seen, "removed", removed)
+		for n, err := sweepSome, error(nil); n == sweepSome && err == nil; {
+			if n, err = a.store.SweepOutcomes(ctx, sweepSome); err != nil && ctx.Err() == nil {
+				a.log.WarnContext(ctx, "old outcomes could not be swept", "err", err)
+			}
+		}
 	}
 }
 

@@ -64,6 +64,9 @@ type Jobs struct {
 const (
 	// fresh is how long an answer of the store is passed on.
 	fresh = 250 * time.Millisecond
+	// stale is for how long a job may be overdue: then nobody works, or what
+	// the jobs need has been away for so long.
+	stale = 10 * time.Minute
 	// patience is how long the store may take to answer at all.
 	patience = 2 * time.Second
 )
@@ -72,6 +75,9 @@ const (
 type Facts struct {
 	Version, Mode, Node, Driver string
 	Off                         []string // policies without a limit
+	// Jobs is how many jobs there are to do, how old the oldest is, and for how
+	// long one could have been begun, as last seen; nil: none.
+	Jobs func() (queued int, oldest, overdue time.Duration)
 }
 
 // Checker knows how the node is.
@@ -117,13 +123,25 @@ func (c *Checker) Report() Report {
 	if err != nil {
 		status = Unavailable
 	}
+	work := Jobs{Status: status}
+	if c.facts.Jobs != nil {
+		queued, oldest, overdue := c.facts.Jobs()
+		work.Queued, work.OldestSeconds = queued, int64(oldest.Seconds())
+		if overdue > stale && status == OK {
+			work.Status = Degraded
+		}
+	}
+	whole := status
+	if work.Status != OK && status == OK {
+		whole = work.Status
+	}
 	return Report{
-		Status: status, Version: c.facts.Version, Mode: c.facts.Mode, Node: c.facts.Node,
+		Status: whole, Version: c.facts.Version, Mode: c.facts.Mode, Node: c.facts.Node,
 		Uptime:      int64(time.Since(c.started).Seconds()),
 		Clustering:  Clustering{Status: "healthy", NodeCount: 1, CurrentNode: c.facts.Node, ConnectedNodes: []string{}},
 		Database:    Database{Status: status, Driver: c.facts.Driver, LatencyMS: float64(latency.Microseconds()) / 1000},
 		RateLimiter: RateLimiter{Status: status, Running: true, Backend: c.facts.Driver, Off: c.facts.Off},
-		Jobs:        Jobs{Status: status},
+		Jobs:        work,
 	}
 }
 

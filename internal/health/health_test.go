@@ -93,6 +93,31 @@ func TestNodeIsAsItsStore(t *testing.T) {
 	}
 }
 
+// A backlog is not an illness; work that nobody begins is. It degrades a node
+// that answers, and hides no worse.
+func TestOverdueJobsDegradeANode(t *testing.T) {
+	for _, tt := range []struct {
+		name            string
+		oldest, overdue time.Duration
+		failing         bool
+		want            health.Status
+	}{
+		{"one is tried for days", 48 * time.Hour, time.Second, false, health.OK},
+		{"nobody works", 11 * time.Minute, 10*time.Minute + time.Second, false, health.Degraded},
+		{"nobody works, and the store is away", 11 * time.Minute, 11 * time.Minute, true, health.Unavailable},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := &store{}
+			s.failing.Store(tt.failing)
+			c := health.New(health.Facts{Jobs: func() (int, time.Duration, time.Duration) { return 7, tt.oldest, tt.overdue }}, s.Ping)
+			got := c.Report()
+			if want := (health.Jobs{Status: tt.want, Queued: 7, OldestSeconds: int64(tt.oldest.Seconds())}); got.Jobs != want || got.Status != tt.want {
+				t.Errorf("%+v, of a node that is %s", got.Jobs, got.Status)
+			}
+		})
+	}
+}
+
 // In the first quarter of a second only one of many questions reaches the
 // store; what it said then is told to all.
 func TestAnswerIsPassedOnWhileItIsFresh(t *testing.T) {

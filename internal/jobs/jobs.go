@@ -15,6 +15,9 @@ const (
 	StripeCustomer Kind = "stripe_customer" // subject: the customer's id
 )
 
+// Kinds lists them.
+func Kinds() []Kind { return []Kind{WelcomeMail, StripeCustomer} }
+
 const (
 	// Timeout ends a handler's context. What it does takes a second or two.
 	Timeout = 30 * time.Second
@@ -23,8 +26,9 @@ const (
 	// an honest worker never meets its successor.
 	Lease = 60 * time.Second
 	// MaxTries is how often a job is begun before it is dead: with Delay,
-	// after some two days and a half, which outlast a weekend's outage.
-	MaxTries = 25
+	// after 67 hours at the least and some four days as a rule, so that what
+	// breaks on a Friday evening can be mended on Monday.
+	MaxTries = 36
 	// MaxDelay bounds the wait between two tries.
 	MaxDelay = 6 * time.Hour
 	// maxReason bounds what is kept of why a try failed, in bytes.
@@ -33,17 +37,17 @@ const (
 
 // Job is a job as stored.
 type Job struct {
-	Kind      Kind      `json:"kind"`
-	Subject   string    `json:"subject"`
-	CreatedAt time.Time `json:"created_at"`
+	Kind      Kind
+	Subject   string
+	CreatedAt time.Time
 	// DueAt is when it may be claimed: of a running job the end of its lease.
-	DueAt   time.Time `json:"due_at"`
-	Running bool      `json:"running"`
-	Tries   int       `json:"tries"` // begun since it was made or retried
+	DueAt   time.Time
+	Running bool
+	Tries   int // begun since it was made or retried
 	// Claim numbers its claims, ever up: only the last one counts.
-	Claim  int64     `json:"-"`
-	DeadAt time.Time `json:"dead_at,omitzero"` // zero: not dead
-	Reason string    `json:"reason,omitempty"` // why the last try failed
+	Claim  int64
+	DeadAt time.Time // zero: not dead
+	Reason string    // why the last try failed
 }
 
 // Stat is how many jobs of a kind there are.
@@ -52,6 +56,9 @@ type Stat struct {
 	Queued int           // not dead: waiting or running
 	Dead   int           // given up
 	Oldest time.Duration // age of the oldest queued one
+	// Overdue is for how long the one that waits longest could have been
+	// begun; one that failed waits its time and is not overdue.
+	Overdue time.Duration
 }
 
 // Queue is what the runner needs of a database. Times are the database's.
@@ -62,7 +69,8 @@ type Queue interface {
 	// Done removes a job, unless it was claimed again since.
 	Done(ctx context.Context, j Job) error
 	// Postpone makes a claimed job due after a while, unless it was claimed
-	// again since. A try that refund gives back was not the job's fault.
+	// again since. A try that refund gives back was not the job's fault. An
+	// empty reason leaves the last one.
 	Postpone(ctx context.Context, j Job, after time.Duration, reason string, refund bool) error
 	// Bury keeps a claimed job as dead, unless it was claimed again since.
 	Bury(ctx context.Context, j Job, reason string) error

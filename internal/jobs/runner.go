@@ -28,9 +28,9 @@ type Outcome string
 // The outcomes.
 const (
 	Done     Outcome = "done"
-	Retried  Outcome = "retried" // failed, and will be tried again
-	Died     Outcome = "dead"    // given up
-	Returned Outcome = "returned"
+	Retried  Outcome = "retried"  // failed, and will be tried again
+	Died     Outcome = "dead"     // given up
+	Returned Outcome = "returned" // cut off, since the node stops: it will be begun anew
 )
 
 const (
@@ -47,8 +47,12 @@ const (
 	maxRest = 15 * time.Second
 	// sampleEvery is how old what is known of depth and age may be.
 	sampleEvery = 5 * time.Second
-	// settle bounds the write of an outcome, whatever became of the handler.
-	settle = 5 * time.Second
+	// settle bounds how long the write of an outcome is tried, so that the job
+	// is not done again where the database is away for a moment. With Timeout
+	// it is within the lease.
+	settle = 20 * time.Second
+	// LastWord bounds that once the node stops.
+	LastWord = 2 * time.Second
 )
 
 // Runner works jobs off on one node.
@@ -63,7 +67,7 @@ type Runner struct {
 // Observer is told what a runner sees.
 type Observer struct {
 	Tried   func(Kind, Outcome, time.Duration) // what became of a try, and how long it took
-	Counted func(Stat)                         // now and then, of each kind there is or may be
+	Counted func(Stat)                         // now and then, of each kind there is or could be
 }
 
 // NewRunner returns a runner of some kinds of jobs.
@@ -112,7 +116,7 @@ func (r *Runner) sample(ctx context.Context) {
 func (r *Runner) count(stats []Stat) {
 	r.stats.Store(&stats)
 	seen := make(map[Kind]Stat)
-	for kind := range r.handlers {
+	for _, kind := range Kinds() {
 		seen[kind] = Stat{Kind: kind}
 	}
 	for _, s := range stats {
@@ -140,7 +144,8 @@ func (l *lane) run(ctx, cut context.Context) {
 		if n == 0 {
 			return
 		}
-		found, err := l.runner.queue.Claim(ctx, l.kind, n, Lease)
+		// Not to be given up halfway: what is claimed must be begun.
+		found, err := l.runner.queue.Claim(context.WithoutCancel(ctx), l.kind, n, Lease)
 		if err != nil && ctx.Err() == nil {
 			l.runner.log.DebugContext(ctx, "no jobs could be claimed", "kind", string(l.kind), "err", err)
 		}
@@ -153,12 +158,13 @@ func (l *lane) run(ctx, cut context.Context) {
 				l.try(cut, j)
 			})
 		}
-		pause := l.rest()
-		if len(found) < n {
-			pause = max(pause, poll)
-		}
-		if !wait(ctx, pause) {
+		if len(found) < n && !wait(ctx, poll) {
 			return
+		}
+		for rested := poll; rested < l.rest(); rested += poll { // until a try succeeds
+			if !wait(ctx, poll) {
+				return
+			}
 		}
 	}
 }
@@ -168,14 +174,15 @@ func (l *lane) run(ctx, cut context.Context) {
 func (l *lane) acquire(ctx context.Context) (n int) {
 	select {
 	case l.slots <- struct{}{}:
-		n = 1
 	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
 		return 0
 	}
 	if l.failed.Load() >= storm {
-		return n
+		return 1
 	}
-	for ; n < Workers; n++ {
+	for n = 1; n < Workers; n++ {
 		select {
 		case l.slots <- struct{}{}:
 		default:
@@ -203,31 +210,49 @@ func (l *lane) try(cut context.Context, j Job) {
 	} else {
 		err = l.call(cut, j)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(cut), settle)
-	defer cancel()
 	outcome, reason := Done, ""
+	write := func(ctx context.Context) error { return r.queue.Done(ctx, j) }
 	switch {
 	case err == nil:
 		l.failed.Store(0)
-		err = r.queue.Done(ctx, j)
 	case cut.Err() != nil:
 		outcome = Returned
-		err = r.queue.Postpone(ctx, j, 0, "", true)
+		write = func(ctx context.Context) error { return r.queue.Postpone(ctx, j, 0, "", true) }
 	case IsPermanent(err) || j.Tries >= MaxTries:
 		outcome, reason = Died, clean(err)
-		l.failed.Store(0) // what it needs answers
-		err = r.queue.Bury(ctx, j, reason)
-		r.log.ErrorContext(ctx, "job is dead", "kind", string(j.Kind), "subject", j.Subject, "tries", j.Tries, "err", reason)
+		if IsPermanent(err) && j.Tries <= MaxTries {
+			l.failed.Store(0) // what it needs answers
+		} else {
+			l.failed.Add(1)
+		}
+		write = func(ctx context.Context) error { return r.queue.Bury(ctx, j, reason) }
+		r.log.ErrorContext(cut, "job is dead", "kind", string(j.Kind), "subject", j.Subject, "tries", j.Tries, "err", reason)
 	default:
 		outcome, reason = Retried, clean(err)
 		l.failed.Add(1)
 		after := Delay(j.Tries)
-		err = r.queue.Postpone(ctx, j, after, reason, false)
-		r.log.WarnContext(ctx, "job failed and will be tried again", "kind", string(j.Kind), "subject", j.Subject, "tries", j.Tries, "after", after.Round(time.Second).String(), "err", reason)
+		write = func(ctx context.Context) error { return r.queue.Postpone(ctx, j, after, reason, false) }
+		r.log.WarnContext(cut, "job failed and will be tried again", "kind", string(j.Kind), "subject", j.Subject, "tries", j.Tries, "after", after.Round(time.Second).String(), "err", reason)
+	}
+	if err := settled(cut, write); err != nil { // the lease ends, and it runs again
+		r.log.WarnContext(cut, "a job's outcome could not be written", "kind", string(j.Kind), "subject", j.Subject, "outcome", string(outcome), "err", err)
 	}
 	r.observe.Tried(j.Kind, outcome, time.Since(start))
-	if err != nil { // the lease ends, and it runs again
-		r.log.DebugContext(ctx, "a job's outcome could not be written", "kind", string(j.Kind), "subject", j.Subject, "err", err)
+}
+
+// settled writes an outcome, again and again for a while: a database that is
+// busy for a moment must not have a mail sent twice.
+func settled(cut context.Context, write func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(cut), settle)
+	defer cancel()
+	last := time.AfterFunc(settle, cancel)
+	defer last.Stop()
+	defer context.AfterFunc(cut, func() { last.Reset(LastWord) })()
+	for {
+		err := write(ctx)
+		if err == nil || !wait(ctx, poll) {
+			return err
+		}
 	}
 }
 

@@ -51,11 +51,7 @@ func ParseFrom(s string) (From, error) {
 // SMTPUTF8 know no ü.
 func ascii(s string) (address, domain string, err error) {
 	a, err := email.Parse(s)
-	if err != nil {
-		return "", "", err
-	}
-	local, _, _ := strings.Cut(a.Given, "@")
-	return local + "@" + a.Domain, a.Domain, nil
+	return a.ASCII(), a.Domain, err
 }
 
 // Sender sends mail. It may be used by many goroutines at once.
@@ -129,11 +125,12 @@ func (s *Sender) send(ctx context.Context, m *gomail.Msg) error {
 }
 
 // refused says whether a server refused the recipient or the message, and not
-// us, or for now: what an operator can mend (53x: a missing or wrong password)
-// must not cost a customer the mail.
+// us, or for now: what an operator can mend (53x and x.7.x: a missing password,
+// a relay that does not know us, an address on a list) must not cost a customer
+// the mail.
 func refused(err error) bool {
 	e, ok := errors.AsType[*gomail.SendError](err)
-	if !ok || e.ErrorCode() < 500 || e.ErrorCode()/10 == 53 {
+	if !ok || e.ErrorCode() < 500 || e.ErrorCode()/10 == 53 || strings.Contains(e.Error(), `"5.7.`) {
 		return false
 	}
 	return e.Reason == gomail.ErrSMTPRcptTo || e.Reason == gomail.ErrSMTPData || e.Reason == gomail.ErrSMTPDataClose

@@ -27,8 +27,8 @@ var (
 	htmlBody = htmltemplate.Must(htmltemplate.New("welcome.html").Parse(welcomeHTML))
 )
 
-// welcome writes c's welcome mail. It is the same on every try, but for its
-// date and what separates its parts.
+// welcome writes c's welcome mail. Its Message-ID is the same on every try as
+// long as mail comes from the same domain.
 func (s *Sender) welcome(c account.Customer) (*gomail.Msg, error) {
 	to, _, err := ascii(c.Email)
 	if err != nil {

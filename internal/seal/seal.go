@@ -25,7 +25,7 @@ type Ring struct{ keys []key }
 
 type key struct {
 	id   string
-	aead cipher.AEAD
+	aead func() cipher.AEAD // behind a function, which no format shows the inside of
 }
 
 // Box is something sealed.
@@ -45,7 +45,7 @@ func NewKey() string {
 // errors do not repeat them. An empty text is a Ring of none.
 func Parse(text string) (*Ring, error) {
 	r := new(Ring)
-	if strings.TrimSpace(text) == "" {
+	if text == "" {
 		return r, nil
 	}
 	for i, item := range strings.Split(text, ",") {
@@ -58,9 +58,20 @@ func Parse(text string) (*Ring, error) {
 			return nil, err
 		}
 		sum := sha256.Sum256(append([]byte("gatehouse master key\x00"), raw...))
-		r.keys = append(r.keys, key{hex.EncodeToString(sum[:8]), aead})
+		r.keys = append(r.keys, key{hex.EncodeToString(sum[:8]), func() cipher.AEAD { return aead }})
 	}
 	return r, nil
+}
+
+// With returns a Ring of r's keys and then other's; either may be nil.
+func (r *Ring) With(other *Ring) *Ring {
+	both := new(Ring)
+	for _, one := range []*Ring{r, other} {
+		if one != nil {
+			both.keys = append(both.keys, one.keys...)
+		}
+	}
+	return both
 }
 
 // Ready says whether there is a key to seal with.
@@ -73,7 +84,7 @@ func (r *Ring) find(keyID string) cipher.AEAD {
 	if r != nil {
 		for _, k := range r.keys {
 			if k.id == keyID {
-				return k.aead
+				return k.aead()
 			}
 		}
 	}
@@ -88,7 +99,7 @@ func (r *Ring) Seal(plain, about []byte) (Box, error) {
 	}
 	nonce := make([]byte, chacha20poly1305.NonceSizeX, chacha20poly1305.NonceSizeX+len(plain)+chacha20poly1305.Overhead)
 	rand.Read(nonce) // 192 bits: never the same twice
-	return Box{r.keys[0].id, r.keys[0].aead.Seal(nonce, nonce, plain, about)}, nil
+	return Box{r.keys[0].id, r.keys[0].aead().Seal(nonce, nonce, plain, about)}, nil
 }
 
 // Open decrypts a box. Its error is one of this package's, and nothing of the

@@ -7,6 +7,8 @@ import (
 	"gatehouse/internal/account"
 	"gatehouse/internal/apikey"
 	"gatehouse/internal/billing"
+	"gatehouse/internal/idempotency"
+	"gatehouse/internal/jobs"
 	"gatehouse/internal/ratelimit"
 )
 
@@ -18,6 +20,10 @@ type Store interface {
 	apikey.Registry
 	billing.Store
 	billing.Auditor
+	Copier
+	idempotency.Store
+	jobs.Admin
+	jobs.Queue
 	ratelimit.Store
 	// Sweep removes the windows that hold no live stamp, by each policy's
 	// window, and returns how many there were and how many are gone.
@@ -28,6 +34,31 @@ type Store interface {
 	// Ping says whether the database can be read and written.
 	Ping(ctx context.Context) error
 	Close() error
+}
+
+// Copier makes copies of a database that no node serves by mistake.
+type Copier interface {
+	// Backup copies the database, as it is at one moment, to a new file, also
+	// beside a node that serves it, and says what is in the copy. The copy is
+	// fenced: no node serves it before Unfence. What fails or ends early
+	// leaves no file. progress is told now and then how many bytes of all are
+	// copied.
+	Backup(ctx context.Context, file string, progress func(done, all int64)) (Contents, error)
+	// Contents says what is in the database.
+	Contents(ctx context.Context) (Contents, error)
+	// Unfence lets nodes serve the database.
+	Unfence(ctx context.Context) error
+}
+
+// Contents is what is in a database, for who must decide what to do with it.
+type Contents struct {
+	Schema       int64 // the newest migration applied
+	Customers    int64
+	NewestSignUp time.Time // zero: none; so is the next
+	NewestEntry  time.Time // of all ledgers
+	Outcomes     int64     // answers kept for Idempotency-Keys that may still be asked for
+	CopiedAt     time.Time // when it was copied, if it is fenced; else zero
+	Origin       string    // the name, without folder, of the file it is a copy of
 }
 
 // About is what a database is.

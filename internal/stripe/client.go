@@ -11,6 +11,8 @@ import (
 	stripego "github.com/stripe/stripe-go/v85"
 
 	"gatehouse/internal/account"
+	"gatehouse/internal/account/email"
+	"gatehouse/internal/jobs"
 )
 
 // ownerField is the metadata in which a customer at Stripe names ours.
@@ -49,8 +51,12 @@ func New(key Key, base string) *Client {
 // any other is worth another try. Neither text has the API key, an address or
 // more than a cleaned line of what Stripe says.
 func (c *Client) EnsureCustomer(ctx context.Context, who account.Customer, again bool) (string, error) {
+	address, err := email.Parse(who.Email) // Stripe is told a domain's A-labels
+	if err != nil {
+		return "", jobs.Permanent(errors.New("the customer's address can't be read"))
+	}
 	if again {
-		id, err := c.find(ctx, who)
+		id, err := c.find(ctx, who.ID, address.ASCII())
 		if err != nil {
 			return "", fmt.Errorf("look for a customer at Stripe: %w", err)
 		}
@@ -59,8 +65,8 @@ func (c *Client) EnsureCustomer(ctx context.Context, who account.Customer, again
 		}
 	}
 	var made stripego.Customer
-	err := c.call(http.MethodPost, stripego.Params{Context: ctx, IdempotencyKey: new("gatehouse-customer-" + who.ID)},
-		url.Values{"email": {who.Email}, "name": {who.Name}, "metadata[" + ownerField + "]": {who.ID}}, &made)
+	err = c.call(http.MethodPost, stripego.Params{Context: ctx, IdempotencyKey: new("gatehouse-customer-" + who.ID)},
+		url.Values{"email": {address.ASCII()}, "name": {who.Name}, "metadata[" + ownerField + "]": {who.ID}}, &made)
 	if err == nil {
 		err = check(&made, who.ID)
 	}
@@ -70,17 +76,17 @@ func (c *Client) EnsureCustomer(ctx context.Context, who account.Customer, again
 	return made.ID, nil
 }
 
-// find returns the id of the customer at Stripe that names who, or "".
-func (c *Client) find(ctx context.Context, who account.Customer) (string, error) {
+// find returns the id of the customer at Stripe that names ours, or "".
+func (c *Client) find(ctx context.Context, owner, address string) (string, error) {
 	var list stripego.CustomerList
 	err := c.call(http.MethodGet, stripego.Params{Context: ctx},
-		url.Values{"email": {who.Email}, "limit": {"100"}}, &list) // 100 is Stripe's most
+		url.Values{"email": {address}, "limit": {"100"}}, &list) // 100 is Stripe's most
 	if err != nil {
 		return "", err
 	}
 	for _, found := range list.Data {
-		if found != nil && found.Metadata[ownerField] == who.ID {
-			return found.ID, check(found, who.ID)
+		if found != nil && found.Metadata[ownerField] == owner {
+			return found.ID, check(found, owner)
 		}
 	}
 	return "", nil

@@ -16,6 +16,9 @@ type Metrics struct {
 	signUps   *prometheus.CounterVec
 	mail      *prometheus.CounterVec
 	store     *prometheus.HistogramVec
+	jobs      *prometheus.GaugeVec
+	jobsAge   *prometheus.GaugeVec
+	tries     *prometheus.HistogramVec
 }
 
 // New registers a node's metrics with r; version is the build's.
@@ -48,12 +51,25 @@ func New(r prometheus.Registerer, version string) *Metrics {
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
 		}, []string{"call", "outcome"}),
 	}
+	m.jobs = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "gatehouse_jobs",
+		Help: "Jobs there are, by kind and state: queued (waiting or running), dead (given up until an operator decides). Counted every few seconds.",
+	}, []string{"kind", "state"})
+	m.jobsAge = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "gatehouse_jobs_oldest_seconds",
+		Help: "Age of the oldest queued job, by kind; 0 when none is queued.",
+	}, []string{"kind"})
+	m.tries = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "gatehouse_job_duration_seconds",
+		Help:    "Time that tries of jobs took, by kind and outcome: done, retried (failed, and due again), dead (given up), returned (the node stopped).",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+	}, []string{"kind", "outcome"})
 	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "gatehouse_build_info",
 		Help:        "Always 1: the labels say which build this is.",
 		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
 	}, func() float64 { return 1 })
-	r.MustRegister(m.requests, m.faults, m.decisions, m.signUps, m.mail, m.store, build,
+	r.MustRegister(m.requests, m.faults, m.decisions, m.signUps, m.mail, m.store, m.jobs, m.jobsAge, m.tries, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -73,6 +89,18 @@ func (m *Metrics) Decision(policy, outcome string) prometheus.Counter {
 
 // SignUp counts a sign-up's outcome.
 func (m *Metrics) SignUp(outcome string) { m.signUps.WithLabelValues(outcome).Inc() }
+
+// Jobs says how many jobs of a kind there are, and how old the oldest is.
+func (m *Metrics) Jobs(kind string, queued, dead int, oldest time.Duration) {
+	m.jobs.WithLabelValues(kind, "queued").Set(float64(queued))
+	m.jobs.WithLabelValues(kind, "dead").Set(float64(dead))
+	m.jobsAge.WithLabelValues(kind).Set(oldest.Seconds())
+}
+
+// JobTried records a try of a job.
+func (m *Metrics) JobTried(kind, outcome string, took time.Duration) {
+	m.tries.WithLabelValues(kind, outcome).Observe(took.Seconds())
+}
 
 // MailDomain counts the outcome of a check of a mail domain.
 func (m *Metrics) MailDomain(outcome string) { m.mail.WithLabelValues(outcome).Inc() }

@@ -24,6 +24,16 @@ type Address struct {
 	Domain    string // of Given, as lower-case ASCII A-labels
 }
 
+// ASCII spells the address as every mail server takes it, with A-labels; the
+// zero Address is "".
+func (a Address) ASCII() string {
+	local, _, found := strings.Cut(a.Given, "@")
+	if !found {
+		return ""
+	}
+	return local + "@" + a.Domain
+}
+
 // Parse reads one address: a dot-atom, an @ and an IDNA2008 domain of two or
 // more labels, with no quotes, literals, comments or display name. Its errors
 // are fault.Invalid and name the field "email". Spaces around the address are

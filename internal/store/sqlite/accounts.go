@@ -4,33 +4,42 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"time"
 
 	"gatehouse/internal/account"
 	"gatehouse/internal/apikey"
 	"gatehouse/internal/billing"
 	"gatehouse/internal/fault"
+	"gatehouse/internal/idempotency"
+	"gatehouse/internal/jobs"
 )
 
 // Open implements account.Store.
-func (s *Store) Open(ctx context.Context, o account.Opening) error {
-	return s.change(ctx, "open_account", func(t *tx) error {
+func (s *Store) Open(ctx context.Context, o account.Opening, keep *idempotency.Once[account.Customer]) error {
+	_, err := once(ctx, s, "open_account", o.ID, keep, func(t *tx) (account.Customer, error) {
 		n, err := t.change(`INSERT INTO customers (id, name, email, email_canonical, company, source, subscription_plan, subscription_state,
 			trial_fixes_limit, trial_fixes_used, credit_balance, credit_debt, created_at, load_test)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (email_canonical) DO NOTHING`,
 			o.ID, o.Name, o.Email, o.CanonicalEmail, o.Company, o.Source, string(o.Plan), o.State,
 			o.TrialFixesLimit, o.TrialFixesUsed, o.CreditBalance, o.CreditDebt, o.CreatedAt.UnixMicro(), o.LoadTest)
 		if err != nil {
-			return err
+			return o.Customer, err
 		}
 		if n == 0 {
-			return alreadyOpen(t, o)
+			return o.Customer, alreadyOpen(t, o)
 		}
 		if err := insertKey(t, o.ID, o.Key); err != nil {
-			return err
+			return o.Customer, err
 		}
-		return insertEntry(t, o.ID, o.Grant)
+		for _, kind := range o.Jobs {
+			if err := s.enqueue(t, kind, o.ID); err != nil {
+				return o.Customer, err
+			}
+		}
+		return o.Customer, insertEntry(t, o.ID, o.Grant)
 	})
+	return err
 }
 
 // alreadyOpen tells another's address from this same opening, committed
@@ -57,14 +66,14 @@ func insertEntry(t *tx, customerID string, e billing.Entry) error {
 }
 
 const customerColumns = `id, name, email, company, source, subscription_plan, subscription_state, trial_fixes_limit, trial_fixes_used,
-	credit_balance, credit_debt, coalesce(stripe_customer_id, ''), created_at, suspended_at`
+	credit_balance, credit_debt, coalesce(stripe_customer_id, ''), created_at, suspended_at, erased_at`
 
 func scanCustomer(scan func(...any) error) (c account.Customer, err error) {
 	var created int64
-	var suspended sql.NullInt64
+	var suspended, erased sql.NullInt64
 	err = scan(&c.ID, &c.Name, &c.Email, &c.Company, &c.Source, &c.Plan, &c.State, &c.TrialFixesLimit, &c.TrialFixesUsed,
-		&c.CreditBalance, &c.CreditDebt, &c.StripeCustomerID, &created, &suspended)
-	c.CreatedAt, c.SuspendedAt = instant(created), optional(suspended)
+		&c.CreditBalance, &c.CreditDebt, &c.StripeCustomerID, &created, &suspended, &erased)
+	c.CreatedAt, c.SuspendedAt, c.ErasedAt = instant(created), optional(suspended), optional(erased)
 	return c, err
 }
 
@@ -89,20 +98,10 @@ func (s *Store) customer(ctx context.Context, column, value string) (c account.C
 
 // Customers implements account.Registry.
 func (s *Store) Customers(ctx context.Context, after string, limit int) (found []account.Customer, err error) {
-	err = s.query("list_customers", func() error {
-		rows, err := s.read.QueryContext(ctx, "SELECT "+customerColumns+" FROM customers WHERE id > ? ORDER BY id LIMIT ?", after, limit)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			c, err := scanCustomer(rows.Scan)
-			if err != nil {
-				return err
-			}
-			found = append(found, c)
-		}
-		return rows.Err()
+	err = s.each(ctx, "list_customers", "SELECT "+customerColumns+" FROM customers WHERE id > ? ORDER BY id LIMIT ?", []any{after, limit}, func(scan func(...any) error) error {
+		c, err := scanCustomer(scan)
+		found = append(found, c)
+		return err
 	})
 	return found, err
 }
@@ -119,14 +118,82 @@ func (s *Store) Resume(ctx context.Context, id string) (account.Customer, error)
 
 func (s *Store) setSuspended(ctx context.Context, id, update string, args ...any) (account.Customer, error) {
 	return mutate(ctx, s, "suspend_customer", func(t *tx) (account.Customer, error) {
-		if err := t.exec(update, append([]any{id}, args...)...); err != nil {
-			return account.Customer{}, err
-		}
-		c, err := scanCustomer(func(into ...any) error {
+		read := func(into ...any) error {
 			return t.row("SELECT "+customerColumns+" FROM customers WHERE id = ?", []any{id}, into...)
-		})
-		return c, missing(err)
+		}
+		c, err := scanCustomer(read)
+		if err != nil {
+			return c, missing(err)
+		}
+		if !c.ErasedAt.IsZero() {
+			return c, fault.Refused("The customer was erased.")
+		}
+		if err := t.exec(update, append([]any{id}, args...)...); err != nil {
+			return c, err
+		}
+		return scanCustomer(read)
 	})
+}
+
+// SetStripeCustomer implements account.Store.
+func (s *Store) SetStripeCustomer(ctx context.Context, id, stripeID string) error {
+	return s.change(ctx, "set_stripe_customer", func(t *tx) error {
+		var known string
+		err := t.row("SELECT coalesce(stripe_customer_id, '') FROM customers WHERE id = ?", []any{id}, &known)
+		if err != nil {
+			return missing(err)
+		}
+		if known == stripeID {
+			return nil
+		}
+		if known != "" {
+			return fault.Refused(fmt.Sprintf("The customer is %s at Stripe already.", known))
+		}
+		var other string
+		err = t.row("SELECT id FROM customers WHERE stripe_customer_id = ?", []any{stripeID}, &other)
+		if err == nil {
+			return fault.Refused(fmt.Sprintf("%s at Stripe is customer %s already.", stripeID, other))
+		}
+		if !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		return t.exec("UPDATE customers SET stripe_customer_id = ? WHERE id = ?", stripeID, id)
+	})
+}
+
+// unknownToStripe are the customers that ought to have a Stripe customer and
+// have neither one nor a job that makes it.
+const unknownToStripe = `stripe_customer_id IS NULL AND load_test = 0 AND erased_at IS NULL
+	AND NOT EXISTS (SELECT 1 FROM jobs WHERE kind = 'stripe_customer' AND subject = customers.id)`
+
+// QueueStripeCustomers implements account.Store.
+func (s *Store) QueueStripeCustomers(ctx context.Context, after string, limit int) (last string, queued int, err error) {
+	var ids []string
+	err = s.each(ctx, "find_unknown_to_stripe", "SELECT id FROM customers WHERE id > ? AND "+unknownToStripe+" ORDER BY id LIMIT ?", []any{after, limit}, func(scan func(...any) error) error {
+		err := scan(&last)
+		ids = append(ids, last)
+		return err
+	})
+	if err != nil || len(ids) == 0 {
+		return "", 0, err
+	}
+	queued, err = mutate(ctx, s, "queue_stripe_customers", func(t *tx) (n int, err error) {
+		for _, id := range ids {
+			var still bool
+			if err := t.row("SELECT EXISTS (SELECT 1 FROM customers WHERE id = ? AND "+unknownToStripe+")", []any{id}, &still); err != nil {
+				return n, err
+			}
+			if !still {
+				continue
+			}
+			if err := s.enqueue(t, jobs.StripeCustomer, id); err != nil {
+				return n, err
+			}
+			n++
+		}
+		return n, nil
+	})
+	return last, queued, err
 }
 
 func missing(err error) error {

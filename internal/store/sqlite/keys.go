@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/internal/apikey"
 	"gatehouse/internal/fault"
+	"gatehouse/internal/idempotency"
 	"gatehouse/internal/ratelimit"
 )
 
@@ -113,38 +114,29 @@ func scanKey(scan func(...any) error) (r apikey.Record, err error) {
 
 // Keys implements apikey.Store.
 func (s *Store) Keys(ctx context.Context, customerID string) (found []apikey.Record, err error) {
-	err = s.query("list_keys", func() error {
-		rows, err := s.read.QueryContext(ctx, "SELECT "+keyColumns+" FROM api_keys k WHERE k.customer_id = ? AND k.revoked_at IS NULL ORDER BY k.id", customerID)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			r, err := scanKey(rows.Scan)
-			if err != nil {
-				return err
-			}
-			found = append(found, r)
-		}
-		return rows.Err()
+	err = s.each(ctx, "list_keys", "SELECT "+keyColumns+" FROM api_keys k WHERE k.customer_id = ? AND k.revoked_at IS NULL ORDER BY k.id", []any{customerID}, func(scan func(...any) error) error {
+		r, err := scanKey(scan)
+		found = append(found, r)
+		return err
 	})
 	return found, err
 }
 
 // AddKey implements apikey.Store.
-func (s *Store) AddKey(ctx context.Context, by apikey.Principal, key apikey.Issue) error {
-	return s.change(ctx, "add_key", func(t *tx) error {
+func (s *Store) AddKey(ctx context.Context, by apikey.Principal, key apikey.Issue, keep *idempotency.Once[apikey.Record]) error {
+	_, err := once(ctx, s, "add_key", by.CustomerID, keep, func(t *tx) (apikey.Record, error) {
 		if err := s.stillIn(t, by); err != nil {
-			return err
+			return key.Record, err
 		}
 		if !key.ExpiresAt.IsZero() && key.ExpiresAt.UnixMicro() <= s.keyClock() {
-			return fault.Field("expires_at", fault.NotAllowed, "expires_at must be in the future")
+			return key.Record, fault.Field("expires_at", fault.NotAllowed, "expires_at must be in the future")
 		}
 		if err := s.roomForKey(t, by.CustomerID, apikey.MaxKeys); err != nil {
-			return err
+			return key.Record, err
 		}
-		return insertKey(t, by.CustomerID, key)
+		return key.Record, insertKey(t, by.CustomerID, key)
 	})
+	return err
 }
 
 // roomForKey refuses a key beyond the customer's most unrevoked ones, or
@@ -153,15 +145,18 @@ func (s *Store) roomForKey(t *tx, customerID string, most int) error {
 	// Ids begin with the time they were made at, so those of the last day
 	// are the end of the customer's part of the primary key.
 	dayAgo := s.clock().Add(-24 * time.Hour).UnixMilli()
-	var keys, made, customers int
+	var keys, made, customers, erased int
 	err := t.row(`SELECT (SELECT count(*) FROM api_keys WHERE customer_id = ?1 AND revoked_at IS NULL),
-		(SELECT count(*) FROM api_keys WHERE customer_id = ?1 AND id > ?2), (SELECT count(*) FROM customers WHERE id = ?1)`,
-		[]any{customerID, fmt.Sprintf("%08x-%04x", dayAgo>>16, dayAgo&0xffff)}, &keys, &made, &customers)
+		(SELECT count(*) FROM api_keys WHERE customer_id = ?1 AND id > ?2), (SELECT count(*) FROM customers WHERE id = ?1),
+		(SELECT count(erased_at) FROM customers WHERE id = ?1)`,
+		[]any{customerID, fmt.Sprintf("%08x-%04x", dayAgo>>16, dayAgo&0xffff)}, &keys, &made, &customers, &erased)
 	switch {
 	case err != nil:
 		return err
 	case customers == 0:
 		return missing(sql.ErrNoRows)
+	case erased > 0:
+		return fault.Refused("The customer was erased.")
 	case keys >= most:
 		return fault.Refused(fmt.Sprintf("There are %d keys already: delete one first.", keys))
 	case made >= apikey.MaxKeysADay:
@@ -171,8 +166,8 @@ func (s *Store) roomForKey(t *tx, customerID string, most int) error {
 }
 
 // ReplaceKey implements apikey.Store.
-func (s *Store) ReplaceKey(ctx context.Context, by apikey.Principal, oldID string, grace time.Duration, key apikey.Issue) (apikey.Record, error) {
-	return mutate(ctx, s, "replace_key", func(t *tx) (apikey.Record, error) {
+func (s *Store) ReplaceKey(ctx context.Context, by apikey.Principal, oldID string, grace time.Duration, key apikey.Issue, keep *idempotency.Once[apikey.Record]) (apikey.Record, error) {
+	return once(ctx, s, "replace_key", by.CustomerID, keep, func(t *tx) (apikey.Record, error) {
 		if err := s.stillIn(t, by); err != nil {
 			return apikey.Record{}, err
 		}

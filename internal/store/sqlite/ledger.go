@@ -19,22 +19,12 @@ func scanEntry(scan func(...any) error, more ...any) (e billing.Entry, err error
 
 // Entries implements billing.Store.
 func (s *Store) Entries(ctx context.Context, customerID string, before int64, limit int) (found []billing.Entry, err error) {
-	err = s.query("list_entries", func() error {
-		rows, err := s.read.QueryContext(ctx, "SELECT "+entryColumns+" FROM ledger_entries WHERE customer_id = ?1 AND (?2 = 0 OR number < ?2) ORDER BY number DESC LIMIT ?3",
-			customerID, before, limit)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			e, err := scanEntry(rows.Scan)
-			if err != nil {
-				return err
-			}
+	err = s.each(ctx, "list_entries", "SELECT "+entryColumns+" FROM ledger_entries WHERE customer_id = ?1 AND (?2 = 0 OR number < ?2) ORDER BY number DESC LIMIT ?3",
+		[]any{customerID, before, limit}, func(scan func(...any) error) error {
+			e, err := scanEntry(scan)
 			found = append(found, e)
-		}
-		return rows.Err()
-	})
+			return err
+		})
 	return found, err
 }
 

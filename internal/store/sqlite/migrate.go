@@ -91,6 +91,9 @@ func Down(ctx context.Context, path string) (_ Migration, err error) {
 		return undone, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
+	if err := notFenced(ctx, path); err != nil { // the mark would go with its table
+		return undone, err
+	}
 	err = withProvider(ctx, path, func(p *goose.Provider) error {
 		r, err := p.Down(ctx)
 		if r != nil {

@@ -31,20 +31,11 @@ func (s *Store) PurgeSome(ctx context.Context, at, after string, limit int) (acc
 }
 
 func (s *Store) customersAt(ctx context.Context, at, after string, limit int) (ids []string, err error) {
-	err = s.query("purge_read", func() error {
-		rows, err := s.read.QueryContext(ctx, "SELECT id FROM customers WHERE id > ? AND "+domain+" = ? ORDER BY id LIMIT ?", after, at, limit)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var id string
-			if err := rows.Scan(&id); err != nil {
-				return err
-			}
-			ids = append(ids, id)
-		}
-		return rows.Err()
+	err = s.each(ctx, "purge_read", "SELECT id FROM customers WHERE id > ? AND "+domain+" = ? ORDER BY id LIMIT ?", []any{after, at, limit}, func(scan func(...any) error) error {
+		var id string
+		err := scan(&id)
+		ids = append(ids, id)
+		return err
 	})
 	return ids, err
 }
@@ -59,6 +50,8 @@ func purge(t *tx, at, list string) (done account.Purged, err error) {
 	}
 	for _, removal := range []string{
 		"DELETE FROM api_keys WHERE customer_id IN (SELECT customer_id FROM purges)",
+		"DELETE FROM jobs WHERE kind IN ('welcome_mail', 'stripe_customer') AND subject IN (SELECT customer_id FROM purges)",
+		"DELETE FROM outcomes WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM ledger_entries WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM customers WHERE id IN (SELECT customer_id FROM purges)",
 	} {

@@ -37,6 +37,8 @@ type Options struct {
 
 // Store is an open database.
 type Store struct {
+	path    string
+	fenced  bool // a copy, in which nothing is changed
 	read    *sql.DB
 	write   *writer
 	lock    *os.File // nil unless serving
@@ -60,7 +62,7 @@ const (
 
 // Open opens the database at o.Path. The caller closes it.
 func Open(ctx context.Context, o Options) (_ *Store, err error) {
-	s := &Store{clock: o.Clock, wall: o.Clock, observe: o.Observe}
+	s := &Store{path: o.Path, clock: o.Clock, wall: o.Clock, observe: o.Observe}
 	if o.Clock == nil {
 		s.clock, s.wall = processClock(), time.Now
 	}
@@ -95,6 +97,9 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 				err = errors.Join(err, s.lock.Close())
 			}
 		}()
+		if err := notFenced(ctx, path); err != nil {
+			return nil, err
+		}
 	}
 	writeDB, err := openPool(path, 1,
 		"journal_mode(wal)", "synchronous(full)", "foreign_keys(on)",
@@ -118,7 +123,15 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.read, err = openPool(path, readers, "query_only(on)"); err != nil {
 		return nil, err
 	}
+	if err := s.read.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM fence)").Scan(&s.fenced); err != nil {
+		return nil, errors.Join(fmt.Errorf("look for a fence in %s: %w", path, err), s.read.Close())
+	}
 	s.write = newWriter(writeDB, o.Log)
+	if o.Serve {
+		if err := s.takeOver(ctx); err != nil {
+			return nil, errors.Join(fmt.Errorf("take over the jobs of %s: %w", path, err), s.write.close(), s.read.Close())
+		}
+	}
 	return s, nil
 }
 
@@ -172,6 +185,9 @@ func (s *Store) timed(call string, run func() error) error {
 
 // change is one writing call.
 func (s *Store) change(ctx context.Context, call string, run func(*tx) error) error {
+	if s.fenced {
+		return fault.Refused("The database is a fenced copy, and nothing is changed in it: `gatehouse admin unfence` shows what it is.")
+	}
 	return s.timed(call, func() error { return s.write.do(ctx, run) })
 }
 
@@ -202,6 +218,17 @@ func (s *Store) query(call string, run func() error) error {
 			return fault.Away(err)
 		}
 		return err
+	})
+}
+
+// each is a reading call of many rows, one call of read for each.
+func (s *Store) each(ctx context.Context, call, query string, args []any, read func(scan func(...any) error) error) error {
+	return s.query(call, func() error {
+		rows, err := s.read.QueryContext(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		return eachRow(rows, read)
 	})
 }
 
@@ -244,17 +271,26 @@ func prepareFile(path string, create bool) error {
 	return nil
 }
 
-func openPool(path string, conns int, pragmas ...string) (*sql.DB, error) {
+// address is a file as the driver wants it named, with how it is to be opened.
+func address(path string, pragmas ...string) (string, error) {
 	path, err := filepath.Abs(path) // a URL's path must be
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return "", fmt.Errorf("open %s: %w", path, err)
 	}
 	q := url.Values{"mode": {"rw"}, "_txlock": {"immediate"}, "_time_format": {"sqlite"}}
 	q.Add("_pragma", fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()))
 	for _, p := range pragmas {
 		q.Add("_pragma", p)
 	}
-	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String())
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String(), nil
+}
+
+func openPool(path string, conns int, pragmas ...string) (*sql.DB, error) {
+	name, err := address(path, pragmas...)
+	if err != nil {
+		return nil, err
+	}
+	db, err := sql.Open("sqlite", name)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}

@@ -69,6 +69,34 @@ func (t *tx) row(query string, args []any, into ...any) error {
 	return s.QueryRowContext(context.Background(), args...).Scan(into...)
 }
 
+// each reads rows, one call of read for each. The statement may change rows
+// and return them.
+func (t *tx) each(query string, args []any, read func(scan func(...any) error) error) error {
+	s, err := t.stmt(query) //nolint:sqlclosecheck // close does, with the connection
+	if err != nil {
+		return err
+	}
+	rows, err := s.QueryContext(context.Background(), args...)
+	if err != nil {
+		return err
+	}
+	return eachRow(rows, func(scan func(...any) error) error {
+		t.changed++
+		return read(scan)
+	})
+}
+
+// eachRow reads all rows and closes them.
+func eachRow(rows *sql.Rows, read func(scan func(...any) error) error) error {
+	defer rows.Close()
+	for rows.Next() {
+		if err := read(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
 func (t *tx) rollback() {
 	// The transaction may be gone already; then this says so, and the
 	// connection is closed in any case.

@@ -184,7 +184,7 @@ func TestLedgerEntriesCannotBeChanged(t *testing.T) {
 	for _, change := range []string{"UPDATE ledger_entries SET amount = 1", "DELETE FROM ledger_entries"} {
 		err := s.write.do(t.Context(), func(t *tx) error {
 			return errors.Join(
-				t.exec("INSERT OR IGNORE INTO customers VALUES ('c', 'n', 'e', 'e', '', 's', 'trial', '', 5, 0, 5, 0, NULL, 0, NULL, 0)"),
+				t.exec("INSERT OR IGNORE INTO customers VALUES ('c', 'n', 'e', 'e', '', 's', 'trial', '', 5, 0, 5, 0, NULL, 0, NULL, 0, NULL)"),
 				t.exec("INSERT INTO ledger_entries VALUES ('c', 1, 'i', 5, 5, 'trial_signup', 'signup:c', 0)"),
 				t.exec(change))
 		})

@@ -40,7 +40,7 @@ var accountTests = map[string]func(*testing.T, Backend){
 	"OpenTwiceIsRefused": func(t *testing.T, b Backend) {
 		signUp(t, b, "ada@example.dev")
 		again, secret := newOpening(t, b.Clock, "ada@example.dev")
-		wantFault(t, b.Open(t.Context(), again), fault.Invalid, fault.AlreadyRegistered)
+		wantFault(t, b.Open(t.Context(), again, nil), fault.Invalid, fault.AlreadyRegistered)
 		_, err := b.Customer(t.Context(), again.ID)
 		wantFault(t, err, fault.NotFound, "")
 		who, _, err := b.Enter(t.Context(), present(t, secret), "api", apiLimit)
@@ -50,7 +50,7 @@ var accountTests = map[string]func(*testing.T, Backend){
 	},
 	"OpenAgainAfterAnUnknownOutcome": func(t *testing.T, b Backend) {
 		o, _, _ := signUp(t, b, "ada@example.dev")
-		if err := b.Open(t.Context(), o); err != nil {
+		if err := b.Open(t.Context(), o, nil); err != nil {
 			t.Fatalf("opening the same account again: %v", err)
 		}
 		report, err := billing.Verify(b.Ledgers(t.Context(), ""))
@@ -63,7 +63,7 @@ var accountTests = map[string]func(*testing.T, Backend){
 		for i := range openings {
 			openings[i], _ = newOpening(t, b.Clock, "ada@example.dev")
 		}
-		if n := atOnce(t, 50, fault.Invalid, func(i int) error { return b.Open(t.Context(), openings[i]) }); n != 1 {
+		if n := atOnce(t, 50, fault.Invalid, func(i int) error { return b.Open(t.Context(), openings[i], nil) }); n != 1 {
 			t.Errorf("%d sign-ups succeeded, want 1", n)
 		}
 		all, err := b.Customers(t.Context(), "", 100)
@@ -86,7 +86,7 @@ var accountTests = map[string]func(*testing.T, Backend){
 		var wg sync.WaitGroup
 		for i := range openings {
 			wg.Go(func() {
-				err := b.Open(t.Context(), openings[i])
+				err := b.Open(t.Context(), openings[i], nil)
 				if (err != nil) != (i == 20) {
 					t.Errorf("opening %d: %v", i, err)
 				}

@@ -18,7 +18,7 @@ func add(t testing.TB, b Backend, by apikey.Principal, expires time.Time) (apike
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.AddKey(t.Context(), by, issue); err != nil {
+	if err := b.AddKey(t.Context(), by, issue, nil); err != nil {
 		t.Fatal(err)
 	}
 	return issue.Record, present(t, secret)
@@ -30,7 +30,7 @@ func replace(t testing.TB, b Backend, by apikey.Principal, oldID string, grace t
 	if err != nil {
 		t.Fatal(err)
 	}
-	record, err := b.ReplaceKey(t.Context(), by, oldID, grace, issue)
+	record, err := b.ReplaceKey(t.Context(), by, oldID, grace, issue, nil)
 	return record, present(t, secret), err
 }
 
@@ -74,7 +74,7 @@ var keyTests = map[string]func(*testing.T, Backend){
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantFault(t, b.AddKey(t.Context(), by, issue), fault.Invalid, fault.NotAllowed)
+		wantFault(t, b.AddKey(t.Context(), by, issue, nil), fault.Invalid, fault.NotAllowed)
 	},
 	"KeysAreBounded": func(t *testing.T, b Backend) {
 		_, _, by := signUp(t, b, "ada@example.dev")
@@ -83,7 +83,7 @@ var keyTests = map[string]func(*testing.T, Backend){
 			if err != nil {
 				return err
 			}
-			return b.AddKey(t.Context(), by, issue)
+			return b.AddKey(t.Context(), by, issue, nil)
 		})
 		if n != apikey.MaxKeys-1 {
 			t.Errorf("%d keys were added to one, want %d", n, apikey.MaxKeys-1)
@@ -237,14 +237,14 @@ var keyTests = map[string]func(*testing.T, Backend){
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantFault(t, b.AddKey(t.Context(), ended, issue), fault.Unauthenticated, "")
+		wantFault(t, b.AddKey(t.Context(), ended, issue, nil), fault.Unauthenticated, "")
 		_, _, err = replace(t, b, ended, by.KeyID, 0)
 		wantFault(t, err, fault.Unauthenticated, "")
 		wantFault(t, b.RevokeKey(t.Context(), ended, by.KeyID), fault.Unauthenticated, "")
 		if _, err := b.Suspend(t.Context(), o.ID, b.Clock.Now()); err != nil {
 			t.Fatal(err)
 		}
-		wantFault(t, b.AddKey(t.Context(), by, issue), fault.Forbidden, "")
+		wantFault(t, b.AddKey(t.Context(), by, issue, nil), fault.Forbidden, "")
 	},
 	"OwnerIsFoundByIDAndPrefix": func(t *testing.T, b Backend) {
 		o, _, _ := signUp(t, b, "ada@example.dev")
@@ -262,6 +262,6 @@ var keyTests = map[string]func(*testing.T, Backend){
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantFault(t, b.AddKey(t.Context(), apikey.Principal{CustomerID: newID(t)}, issue), fault.NotFound, "")
+		wantFault(t, b.AddKey(t.Context(), apikey.Principal{CustomerID: newID(t)}, issue, nil), fault.NotFound, "")
 	},
 }

@@ -72,7 +72,7 @@ var purgeTests = map[string]func(*testing.T, Backend){
 		for address, loadTest := range map[string]bool{"real@" + loadDomain: false, "other@" + loadDomain: false, "elsewhere@example.dev": true} {
 			o, secret := newOpening(t, b.Clock, address)
 			o.LoadTest = loadTest
-			if err := b.Open(t.Context(), o); err != nil {
+			if err := b.Open(t.Context(), o, nil); err != nil {
 				t.Fatal(err)
 			}
 			stay = append(stay, present(t, secret))
@@ -126,7 +126,7 @@ var purgeTests = map[string]func(*testing.T, Backend){
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantFault(t, b.AddKey(t.Context(), by, issue), fault.Unauthenticated, "")
+		wantFault(t, b.AddKey(t.Context(), by, issue, nil), fault.Unauthenticated, "")
 		again, _, _ := signUp(t, b, "ada@"+loadDomain)
 		got, err := b.CustomerByEmail(t.Context(), "ada@"+loadDomain)
 		if err != nil || got.ID != again.ID {
@@ -144,7 +144,7 @@ var purgeTests = map[string]func(*testing.T, Backend){
 		}
 		n := atOnce(t, 104, fault.Unavailable, func(i int) error {
 			if i < len(openings) {
-				return b.Open(t.Context(), openings[i])
+				return b.Open(t.Context(), openings[i], nil)
 			}
 			_, err := b.PurgeSome(t.Context(), loadDomain, "", 10)
 			return err

@@ -60,6 +60,10 @@ func Run(t *testing.T, open func(testing.TB) Backend) {
 		{"Ledger", ledgerTests},
 		{"Limits", limitTests},
 		{"Purge", purgeTests},
+		{"Jobs", jobTests},
+		{"FollowUps", followUpTests},
+		{"Outcomes", outcomeTests},
+		{"Erase", eraseTests},
 		{"About", aboutTests},
 	} {
 		for name, test := range group.tests {
@@ -98,7 +102,7 @@ func newOpening(t testing.TB, clock *Clock, canonical string) (account.Opening, 
 func signUp(t testing.TB, b Backend, canonical string) (account.Opening, apikey.Presented, apikey.Principal) {
 	t.Helper()
 	o, secret := newOpening(t, b.Clock, canonical)
-	if err := b.Open(t.Context(), o); err != nil {
+	if err := b.Open(t.Context(), o, nil); err != nil {
 		t.Fatal(err)
 	}
 	return o, present(t, secret), apikey.Principal{CustomerID: o.ID, KeyID: o.Key.ID}

@@ -12,17 +12,18 @@ import (
 	"gatehouse/internal/seal"
 )
 
-// Desk knows the requests under way and finds those that are done.
-type Desk struct {
+// Guard knows the requests that are being carried out and finds those that are
+// done.
+type Guard struct {
 	store   Store
 	ring    *seal.Ring
 	mu      sync.Mutex
 	running map[[32]byte]struct{}
 }
 
-// NewDesk returns a desk over store that seals and opens with ring.
-func NewDesk(store Store, ring *seal.Ring) *Desk {
-	return &Desk{store: store, ring: ring, running: make(map[[32]byte]struct{})}
+// NewGuard returns a guard over store that seals and opens with ring.
+func NewGuard(store Store, ring *seal.Ring) *Guard {
+	return &Guard{store: store, ring: ring, running: make(map[[32]byte]struct{})}
 }
 
 // Replay is an answer that is given again.
@@ -38,25 +39,25 @@ var ErrSealed = errors.New("a kept answer can't be opened")
 // and calls end, or its answer is given again. It refuses a body other than the
 // first one's, and what is being carried out now. Where the outcome could not
 // be kept or can't be opened it is fault.Unavailable: it is never a new secret.
-func (d *Desk) Begin(ctx context.Context, r Request) (again *Replay, end func(), err error) {
-	if !d.start(r.ID) {
+func (g *Guard) Begin(ctx context.Context, r Request) (again *Replay, end func(), err error) {
+	if !g.start(r.ID) {
 		return nil, nil, Running()
 	}
 	release := func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		delete(d.running, r.ID)
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(g.running, r.ID)
 	}
 	defer func() {
 		if end == nil {
 			release()
 		}
 	}()
-	kept, found, err := d.store.Outcome(ctx, r.ID) // after start: nobody is about to write it
+	kept, found, err := g.store.Outcome(ctx, r.ID) // after start: nobody is about to write it
 	switch {
 	case err != nil:
 		return nil, nil, fmt.Errorf("look for an earlier outcome: %w", err)
-	case !found && !d.ring.Ready():
+	case !found && !g.ring.Ready():
 		return nil, nil, sealed(seal.ErrNoKey)
 	case !found:
 		return nil, release, nil
@@ -66,26 +67,26 @@ func (d *Desk) Begin(ctx context.Context, r Request) (again *Replay, end func(),
 			Message: "This Idempotency-Key was used with another body. Use a new key for a new request.",
 		}
 	}
-	body, err := d.ring.Open(kept.Body, about(r, kept.Status))
+	body, err := g.ring.Open(kept.Body, about(r, kept.Status))
 	if err != nil {
 		return nil, nil, sealed(fmt.Errorf("%w: %w", ErrSealed, err))
 	}
 	return &Replay{kept.Status, body}, nil, nil
 }
 
-func (d *Desk) start(id [32]byte) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if _, busy := d.running[id]; busy {
+func (g *Guard) start(id [32]byte) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, busy := g.running[id]; busy {
 		return false
 	}
-	d.running[id] = struct{}{}
+	g.running[id] = struct{}{}
 	return true
 }
 
 // Seal makes the outcome of a request.
-func (d *Desk) Seal(r Request, status int, body []byte) (Outcome, error) {
-	box, err := d.ring.Seal(body, about(r, status))
+func (g *Guard) Seal(r Request, status int, body []byte) (Outcome, error) {
+	box, err := g.ring.Seal(body, about(r, status))
 	return Outcome{Request: r, Status: status, Body: box}, err
 }
 

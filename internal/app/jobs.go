@@ -1,0 +1,99 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"gatehouse/internal/account"
+	"gatehouse/internal/jobs"
+	"gatehouse/internal/mail"
+	"gatehouse/internal/stripe"
+	"gatehouse/internal/telemetry"
+)
+
+// newRunner returns a runner of the kinds of jobs whose means are configured.
+func newRunner(c Config, store Store, metrics *telemetry.Metrics, log *slog.Logger) *jobs.Runner {
+	handlers := make(map[jobs.Kind]jobs.Handler)
+	if c.SMTP != nil {
+		handlers[jobs.WelcomeMail] = account.WelcomeMail(store, mail.New(*c.SMTP, *c.MailFrom))
+	}
+	if c.StripeKey != nil {
+		handlers[jobs.StripeCustomer] = account.StripeCustomer(store, stripe.New(*c.StripeKey, c.StripeBase), time.Now)
+	}
+	return jobs.NewRunner(store, handlers, log, jobs.Observer{
+		Tried:   func(k jobs.Kind, o jobs.Outcome, took time.Duration) { metrics.JobTried(string(k), string(o), took) },
+		Counted: func(s jobs.Stat) { metrics.Jobs(string(s.Kind), s.Queued, s.Dead, s.Oldest) },
+	})
+}
+
+// followUps are the jobs that a sign-up queues.
+func followUps(r *jobs.Runner) []jobs.Kind { return slices.Sorted(maps.Keys(r.Handlers())) }
+
+// waiting is what /health says of jobs. Those of kinds that are not configured
+// are not overdue: announceJobs warns of them.
+func waiting(r *jobs.Runner) func() (int, time.Duration, time.Duration) {
+	return func() (queued int, oldest, overdue time.Duration) {
+		for _, s := range r.Stats() {
+			queued, oldest = queued+s.Queued, max(oldest, s.Oldest)
+			if _, works := r.Handlers()[s.Kind]; works {
+				overdue = max(overdue, s.Overdue)
+			}
+		}
+		return queued, oldest, overdue
+	}
+}
+
+// catchUp queues what was not queued while Stripe was not configured.
+func (a *App) catchUp(ctx context.Context) {
+	if a.config.StripeKey == nil {
+		return
+	}
+	for {
+		n, err := account.CatchUp(ctx, a.store, a.stripeJobs)
+		if n > 0 {
+			a.log.InfoContext(ctx, "customers without a Stripe customer will get one", "customers", n)
+		}
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		a.log.WarnContext(ctx, "not all customers without a Stripe customer were found; trying again", "err", err)
+		select {
+		case <-time.After(sweepEvery):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// stripeJobs is how many Stripe customers are to be made.
+func (a *App) stripeJobs(ctx context.Context) (int, error) {
+	stats, err := a.store.JobStats(ctx)
+	i := slices.IndexFunc(stats, func(s jobs.Stat) bool { return s.Kind == jobs.StripeCustomer })
+	if i < 0 {
+		return 0, err
+	}
+	return stats[i].Queued, err
+}
+
+// announceJobs says which follow-ups of a sign-up are off, and what waits for
+// ever because of that.
+func (a *App) announceJobs(ctx context.Context) {
+	if a.config.SMTP == nil {
+		a.log.InfoContext(ctx, "no welcome mail is sent: smtp-url is not set")
+	}
+	if a.config.StripeKey == nil {
+		a.log.InfoContext(ctx, "no Stripe customers are made: stripe-api-key is not set")
+	}
+	stats, err := a.store.JobStats(ctx)
+	if err != nil {
+		a.log.WarnContext(ctx, "jobs could not be counted", "err", err)
+	}
+	for _, s := range stats {
+		if _, ok := a.jobs.Handlers()[s.Kind]; !ok && s.Queued > 0 {
+			a.log.WarnContext(ctx, "jobs wait for what is not configured", "kind", string(s.Kind), "jobs", s.Queued)
+		}
+	}
+}

@@ -1,0 +1,250 @@
+package sqlite
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"gatehouse/internal/account"
+)
+
+// Export implements account.Registry.
+func (s *Store) Export(ctx context.Context, id string) (d account.Data, err error) {
+	err = s.query("export_customer", func() error {
+		t, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // one moment
+		if err != nil {
+			return err
+		}
+		defer func() { _ = t.Rollback() }() // it only read
+		d.Customer, err = scanCustomer(func(into ...any) error {
+			return t.QueryRowContext(ctx, "SELECT "+customerColumns+", email_canonical, load_test FROM customers WHERE id = ?", id).
+				Scan(append(into, &d.CanonicalEmail, &d.LoadTest)...)
+		})
+		if err != nil {
+			return missing(err)
+		}
+		each := func(query string, read func(scan func(...any) error) error) error {
+			rows, err := t.QueryContext(ctx, query, id)
+			if err != nil {
+				return err
+			}
+			return eachRow(rows, read)
+		}
+		err = each("SELECT "+keyColumns+", k.revoked_at FROM api_keys k WHERE k.customer_id = ? ORDER BY k.id", func(scan func(...any) error) error {
+			var revoked sql.NullInt64
+			r, err := scanKey(func(into ...any) error { return scan(append(into, &revoked)...) })
+			d.Keys = append(d.Keys, account.Key{Record: r, RevokedAt: optional(revoked)})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		err = each("SELECT "+entryColumns+" FROM ledger_entries WHERE customer_id = ? ORDER BY number", func(scan func(...any) error) error {
+			e, err := scanEntry(scan)
+			d.Entries = append(d.Entries, e)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return each("SELECT "+jobColumns+" FROM jobs WHERE subject = ? ORDER BY kind", func(scan func(...any) error) error {
+			j, err := scanJob(scan)
+			d.Jobs = append(d.Jobs, j)
+			return err
+		})
+	})
+	return d, err
+}
+
+// Erase implements account.Registry. What SQLite overwrites as it deletes is
+// the row; copies that it left behind when it moved rows between pages are
+// wiped after that, and the log is emptied last.
+func (s *Store) Erase(ctx context.Context, id string, at time.Time) (account.Erased, error) {
+	type erasure struct {
+		account.Erased
+		was account.Data // by which traces are found
+	}
+	done, err := mutate(ctx, s, "erase_customer", func(t *tx) (e erasure, err error) {
+		e.was.Customer, err = scanCustomer(func(into ...any) error {
+			return t.row("SELECT "+customerColumns+", email_canonical FROM customers WHERE id = ?", []any{id}, append(into, &e.was.CanonicalEmail)...)
+		})
+		e.Customer, e.Already = e.was.Customer, !e.was.ErasedAt.IsZero()
+		if err != nil || e.Already {
+			return e, missing(err)
+		}
+		if err := t.row("SELECT count(*) FROM jobs WHERE subject = ? AND running", []any{id}, &e.Running); err != nil {
+			return e, err
+		}
+		if err := t.exec("PRAGMA secure_delete = on"); err != nil { // of this connection; a node has its own
+			return e, err
+		}
+		err = t.exec("UPDATE customers SET name = '', email = '', email_canonical = 'erased:' || id, company = '', erased_at = ? WHERE id = ?", at.UnixMicro(), id)
+		if err != nil {
+			return e, err
+		}
+		for _, removal := range []string{
+			"DELETE FROM api_keys WHERE customer_id = ?", "DELETE FROM outcomes WHERE customer_id = ?", "DELETE FROM jobs WHERE subject = ?",
+		} {
+			if err := t.exec(removal, id); err != nil {
+				return e, err
+			}
+		}
+		e.Customer, err = scanCustomer(func(into ...any) error {
+			return t.row("SELECT "+customerColumns+" FROM customers WHERE id = ?", []any{id}, into...)
+		})
+		return e, err
+	})
+	if err != nil {
+		return done.Erased, err
+	}
+	if err = s.wipe(ctx, done.was); err == nil { // of who was erased already too: it may have ended before this
+		done.Logged, err = s.emptyLog(ctx)
+	}
+	if err != nil {
+		return done.Erased, fmt.Errorf("%s is erased, but the files may hold traces: run it again: %w", id, err)
+	}
+	return done.Erased, nil
+}
+
+const (
+	// tellingLength is that of a text, in bytes, by which traces of a customer
+	// are looked for; shorter ones are everywhere, and beside longer ones.
+	tellingLength = 8
+	// wipeSome is how many pages one transaction wipes: a few ms.
+	wipeSome = 250
+)
+
+// wipe clears the unused space of all pages that hold a text of the customer's.
+func (s *Store) wipe(ctx context.Context, of account.Data) error {
+	var texts [][]byte
+	for _, text := range []string{of.ID, of.Email, of.CanonicalEmail, of.Name, of.Company} {
+		if len(text) >= tellingLength {
+			texts = append(texts, []byte(text))
+		}
+	}
+	holds := func(page []byte) bool {
+		return slices.ContainsFunc(texts, func(text []byte) bool { return bytes.Contains(page, text) })
+	}
+	var found []int64
+	var page sql.RawBytes
+	err := s.each(ctx, "find_traces", "SELECT pgno, data FROM sqlite_dbpage", nil, func(scan func(...any) error) error {
+		var number int64
+		err := scan(&number, &page)
+		if holds(page) {
+			found = append(found, number)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for some := range slices.Chunk(found, wipeSome) {
+		err := s.change(ctx, "wipe_traces", func(t *tx) error {
+			free, err := freePages(t)
+			if err != nil {
+				return err
+			}
+			for _, number := range some {
+				var page []byte
+				if err := t.row("SELECT data FROM sqlite_dbpage WHERE pgno = ?", []any{number}, &page); err != nil {
+					return err
+				}
+				if from, ok := free[number]; ok {
+					clear(page[from:])
+				} else {
+					clearUnused(page, number)
+				}
+				if err := t.exec("UPDATE sqlite_dbpage SET data = ? WHERE pgno = ?", page, number); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// freePages are the pages of SQLite's list of free pages, and from which byte on
+// each means nothing. See https://sqlite.org/fileformat2.html#the_freelist.
+func freePages(t *tx) (map[int64]int, error) {
+	free := make(map[int64]int)
+	var page []byte
+	read := func(number uint32) error {
+		return t.row("SELECT data FROM sqlite_dbpage WHERE pgno = ?", []any{int64(number)}, &page)
+	}
+	if err := read(1); err != nil {
+		return nil, err
+	}
+	for trunk := binary.BigEndian.Uint32(page[32:]); trunk != 0; trunk = binary.BigEndian.Uint32(page) {
+		if err := read(trunk); err != nil {
+			return nil, err
+		}
+		leaves := binary.BigEndian.Uint32(page[4:])
+		free[int64(trunk)] = int(8 + 4*leaves)
+		for i := range leaves {
+			free[int64(binary.BigEndian.Uint32(page[8+4*i:]))] = 0
+		}
+	}
+	return free, nil
+}
+
+// clearUnused zeroes what no row uses in a page of a table or an index: between
+// its head and its rows, and in its free blocks; other pages stay as they are.
+// See https://sqlite.org/fileformat2.html#b_tree_pages.
+func clearUnused(page []byte, number int64) {
+	head := page
+	if number == 1 { // it begins with the file's head
+		head = page[100:]
+	}
+	start := len(page) - len(head)
+	switch head[0] {
+	case 2, 5:
+		start += 12
+	case 10, 13:
+		start += 8
+	default:
+		return
+	}
+	at := func(i int) int { return int(binary.BigEndian.Uint16(page[i:])) }
+	block, rows, content := int(binary.BigEndian.Uint16(head[1:])), int(binary.BigEndian.Uint16(head[3:])), int(binary.BigEndian.Uint16(head[5:]))
+	if start += 2 * rows; start > content { // 0 stands for 65536, the size of no page of ours
+		return
+	}
+	clear(page[start:content])
+	for before := 0; block > before && block+4 <= len(page); before, block = block, at(block) { // ever up, or it is broken
+		clear(page[block+4 : max(block+4, min(block+at(block+2), len(page)))])
+	}
+}
+
+// emptyLog moves all that is in the log to the database and leaves none of it.
+// It says whether others kept it from that: a backup does, for its length. It
+// waits for them in short turns, since the node's writer waits meanwhile.
+func (s *Store) emptyLog(ctx context.Context) (left bool, err error) {
+	db, err := openPool(s.path, 1)
+	if err != nil {
+		return true, err
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(ctx, "PRAGMA busy_timeout = 100"); err != nil {
+		return true, err
+	}
+	for range 10 {
+		var log, moved int
+		if err := db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&left, &log, &moved); err != nil || !left {
+			return err != nil, err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return true, ctx.Err()
+		}
+	}
+	return left, nil
+}

@@ -1,0 +1,158 @@
+package sqlite
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/internal/account"
+)
+
+// crowd fills a database with rows that SQLite moved between pages as others
+// came between them and as they grew, and with pages that nothing uses any
+// more: there it leaves copies behind.
+func crowd(t *testing.T, path string) {
+	t.Helper()
+	for step := range 10 {
+		execute(t, path, fmt.Sprintf(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
+			INSERT INTO customers (id, name, email, email_canonical, company, source, subscription_plan, subscription_state, trial_fixes_limit,
+				trial_fixes_used, credit_balance, credit_debt, created_at)
+			SELECT printf('%%016x', i * 7919 %% 10007 * 1000 + %[1]d), 'Somebody of ' || i || '-%[1]d' || iif(i %% 50, '', hex(zeroblob(600))), e, lower(e),
+				'Company of ' || i || '-%[1]d', 's', 'trial', '', 5, 0, 5, 0, 0 FROM
+			(SELECT i, printf('%%x-Box-%%d-%[1]d@Customers.dev', i * 31337 %% 4093, i) AS e FROM n);
+			UPDATE customers SET stripe_customer_id = 'cus_' || id WHERE stripe_customer_id IS NULL AND id %% 3 = 0;
+			UPDATE customers SET suspended_at = 1 WHERE id %% 2 = 0`, step))
+	}
+	execute(t, path, "DELETE FROM customers WHERE id % 5 > 1")
+}
+
+// holders are a database's files that hold one of the texts.
+func holders(t *testing.T, path string, texts ...string) (found []string) {
+	t.Helper()
+	for _, end := range []string{"", "-wal", "-shm"} {
+		b, err := os.ReadFile(path + end)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if slices.ContainsFunc(texts, func(text string) bool { return bytes.Contains(b, []byte(text)) }) {
+			found = append(found, filepath.Base(path)+end)
+		}
+	}
+	return found
+}
+
+func everybody(t *testing.T, s *Store) []account.Customer {
+	t.Helper()
+	all, err := s.Customers(t.Context(), "", 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func erase(t *testing.T, s *Store, id string) account.Erased {
+	t.Helper()
+	done, err := s.Erase(t.Context(), id, time.Unix(1, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return done
+}
+
+func TestErasedIsGoneFromTheFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	s := open(t, Options{Path: path})
+	crowd(t, path)
+	var gone []string
+	want := everybody(t, s)
+	for i, c := range want {
+		if i%80 != 0 {
+			continue
+		}
+		texts := []string{c.Email, strings.ToLower(c.Email), c.Name, c.Company}
+		if len(holders(t, path, texts...)) == 0 {
+			t.Fatalf("%s is in no file: this shows nothing", c.Email)
+		}
+		gone = append(gone, texts...)
+		killed := i%160 == 0 // before the files were wiped
+		if killed {
+			execute(t, path, "UPDATE customers SET name = '', email = '', email_canonical = 'erased:' || id, company = '', erased_at = 1e6 WHERE id = '"+c.ID+"'")
+		}
+		if done := erase(t, s, c.ID); done.Already != killed || done.Logged || done.Customer.ErasedAt.IsZero() {
+			t.Errorf("erased: %+v", done)
+		}
+		want[i].Name, want[i].Email, want[i].Company, want[i].ErasedAt = "", "", "", time.Unix(1, 0).UTC()
+	}
+	for _, text := range gone {
+		if found := holders(t, path, text); len(found) > 0 {
+			t.Errorf("%q is still in %v", text, found)
+		}
+	}
+	if got := everybody(t, s); !slices.Equal(got, want) {
+		t.Error("others were changed")
+	}
+	wantLeft(t, s, "integrity_check AS x FROM pragma_integrity_check", "ok")
+	closed(t, s)
+	s = open(t, Options{Path: path})
+	if got := everybody(t, s); !slices.Equal(got, want) {
+		t.Error("others were changed on the disk")
+	}
+	closed(t, s)
+}
+
+// Who reads what was there before keeps the log from being emptied.
+func TestErasedStaysInALogThatIsRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	s := open(t, Options{Path: path})
+	execute(t, path, customers)
+	reading, err := openPool(path, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := reading.ExecContext(t.Context(), "BEGIN; SELECT * FROM customers"); err != nil {
+		t.Fatal(err)
+	}
+	if done := erase(t, s, "1"); !done.Logged || done.Already {
+		t.Errorf("while somebody reads: %+v", done)
+	}
+	if len(holders(t, path, "A@l.dev")) == 0 {
+		t.Error("it is gone while somebody reads it")
+	}
+	if err := reading.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if done := erase(t, s, "1"); done.Logged || !done.Already {
+		t.Errorf("again, when nobody reads: %+v", done)
+	}
+	if found := holders(t, path, "A@l.dev", "a@l.dev"); len(found) > 0 {
+		t.Errorf("the address is still in %v", found)
+	}
+	closed(t, s)
+}
+
+func TestClearUnusedLeavesOtherPagesAlone(t *testing.T) {
+	broken := make([]byte, 4096)
+	for i := range broken {
+		broken[i] = 0xff
+	}
+	for _, kind := range []byte{2, 5, 10, 13} { // heads that can't be: nothing may be done, and nothing break
+		broken[0] = kind
+		page := slices.Clone(broken)
+		clearUnused(page, 2)
+		if !bytes.Equal(page, broken) {
+			t.Errorf("kind %d: a page that can't be read was changed", kind)
+		}
+	}
+	overflow := []byte("\x00\x00\x00\x07what a row holds")
+	page := slices.Clone(overflow)
+	clearUnused(page, 2)
+	if !bytes.Equal(page, overflow) {
+		t.Error("a page of no table was changed")
+	}
+}
