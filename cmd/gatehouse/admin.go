@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -10,8 +11,8 @@ import (
 )
 
 func adminCommand() *cobra.Command {
-	c := group("admin", "Look at customers, keys and ledgers, and change them, on the database itself",
-		customersCommand(), keysCommand(), ledgerCommand())
+	c := group("admin", "Look at customers, keys, ledgers and jobs, change and back them up, on the database itself",
+		customersCommand(), keysCommand(), ledgerCommand(), jobsCommand(), backup(), unfence())
 	c.Long = "Works on the database itself: whether or not a node serves it, and at once for\none that does."
 	return c
 }
@@ -55,6 +56,11 @@ type adminCall struct {
 	store  app.Store
 	args   []string
 	json   bool
+}
+
+// say tells the operator something beside the result.
+func say(c *cobra.Command, format string, args ...any) {
+	fmt.Fprintf(c.ErrOrStderr(), "gatehouse: "+format+"\n", args...)
 }
 
 func when(t time.Time) string {

@@ -15,11 +15,13 @@ import (
 )
 
 func customersCommand() *cobra.Command {
-	return group("customers", "List, show, suspend, resume and purge customers",
+	return group("customers", "List, show, suspend, resume, export, erase and purge customers",
 		listCustomers(),
 		onCustomer("show", "Show one customer, by id or e-mail address", show),
 		onCustomer("suspend", "Refuse all of a customer's keys from the next request on", suspend),
 		onCustomer("resume", "Let a suspended customer's keys work again", resume),
+		exportCustomer(),
+		eraseCustomer(),
 		purgeCustomers(),
 	)
 }
@@ -37,12 +39,17 @@ type customerJSON struct {
 	CreditDebt    int64      `json:"credit_debt"`
 	CreatedAt     time.Time  `json:"created_at"`
 	SuspendedAt   *time.Time `json:"suspended_at"`
+	TrialLimit    int64      `json:"trial_fixes_limit"`
+	TrialUsed     int64      `json:"trial_fixes_used"`
+	StripeID      *string    `json:"stripe_customer_id"`
+	ErasedAt      *time.Time `json:"erased_at"`
 }
 
 func customerOut(c account.Customer) customerJSON {
 	return customerJSON{
 		ID: c.ID, Name: c.Name, Email: c.Email, Company: optionalText(c.Company), Source: c.Source, Plan: string(c.Plan), State: optionalText(c.State),
 		CreditBalance: c.CreditBalance, CreditDebt: c.CreditDebt, CreatedAt: c.CreatedAt, SuspendedAt: optional(c.SuspendedAt),
+		TrialLimit: c.TrialFixesLimit, TrialUsed: c.TrialFixesUsed, StripeID: optionalText(c.StripeCustomerID), ErasedAt: optional(c.ErasedAt),
 	}
 }
 
@@ -62,10 +69,10 @@ func listCustomers() *cobra.Command {
 			return err
 		}
 		all := make([]customerJSON, 0, len(found))
-		t := table{header: []string{"ID", "NAME", "EMAIL", "PLAN", "CREDITS", "CREATED", "SUSPENDED"}}
+		t := table{header: []string{"ID", "NAME", "EMAIL", "PLAN", "CREDITS", "CREATED", "SUSPENDED", "ERASED"}}
 		for _, c := range found {
 			all = append(all, customerOut(c))
-			t.add(c.ID, c.Name, c.Email, string(c.Plan), strconv.FormatInt(c.CreditBalance, 10), when(c.CreatedAt), when(c.SuspendedAt))
+			t.add(c.ID, c.Name, c.Email, string(c.Plan), strconv.FormatInt(c.CreditBalance, 10), when(c.CreatedAt), when(c.SuspendedAt), when(c.ErasedAt))
 		}
 		t.json = all
 		if len(found) == *limit {
@@ -127,5 +134,7 @@ func printCustomer(c *cobra.Command, a adminCall, found account.Customer) error 
 	t.add("debt", strconv.FormatInt(found.CreditDebt, 10))
 	t.add("created", when(found.CreatedAt))
 	t.add("suspended", when(found.SuspendedAt))
+	t.add("stripe", found.StripeCustomerID)
+	t.add("erased", when(found.ErasedAt))
 	return t.print(c.OutOrStdout(), a.json)
 }

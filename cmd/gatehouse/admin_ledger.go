@@ -33,6 +33,10 @@ type entryJSON struct {
 	CreatedAt    time.Time `json:"created_at"`
 }
 
+func entryOut(e billing.Entry) entryJSON {
+	return entryJSON{e.Number, e.ID, e.Amount, e.BalanceAfter, string(e.Source), e.Reference, e.CreatedAt}
+}
+
 func showLedger(ctx context.Context, c *cobra.Command, a adminCall) error {
 	customer, err := a.customer(ctx)
 	if err != nil {
@@ -45,7 +49,7 @@ func showLedger(ctx context.Context, c *cobra.Command, a adminCall) error {
 			return err
 		}
 		for _, e := range ledger.Entries {
-			all = append(all, entryJSON{e.Number, e.ID, e.Amount, e.BalanceAfter, string(e.Source), e.Reference, e.CreatedAt})
+			all = append(all, entryOut(e))
 			t.add(strconv.FormatInt(e.Number, 10), fmt.Sprintf("%+d", e.Amount), strconv.FormatInt(e.BalanceAfter, 10), string(e.Source), e.Reference, when(e.CreatedAt))
 		}
 	}

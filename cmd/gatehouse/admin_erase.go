@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// exportJSON is all that is stored of a customer.
+type exportJSON struct {
+	Customer struct {
+		customerJSON
+		CanonicalEmail string `json:"email_canonical"`
+		LoadTest       bool   `json:"load_test"`
+	} `json:"customer"`
+	Keys   []exportedKey `json:"keys"`
+	Ledger []entryJSON   `json:"ledger"`
+	Jobs   []jobJSON     `json:"jobs"`
+}
+
+type exportedKey struct {
+	keyJSON
+	RevokedAt *time.Time `json:"revoked_at"`
+}
+
+func exportCustomer() *cobra.Command {
+	c := &cobra.Command{
+		Use: "export CUSTOMER", Short: "Print all that is stored of a customer as JSON",
+		Long: `Prints all that is stored of a customer, as it is at one moment, as JSON: revoked
+keys too, but no key's hash, and no kept answers, which are sealed.`,
+	}
+	return adminCommandOn(c, func(ctx context.Context, c *cobra.Command, a adminCall) error {
+		found, err := a.customer(ctx)
+		if err != nil {
+			return err
+		}
+		d, err := a.store.Export(ctx, found.ID)
+		if err != nil {
+			return err
+		}
+		out := exportJSON{Keys: []exportedKey{}, Ledger: []entryJSON{}, Jobs: []jobJSON{}}
+		out.Customer.customerJSON, out.Customer.CanonicalEmail, out.Customer.LoadTest = customerOut(d.Customer), d.CanonicalEmail, d.LoadTest
+		for _, k := range d.Keys {
+			out.Keys = append(out.Keys, exportedKey{keyOut(d.ID, k.Record), optional(k.RevokedAt)})
+		}
+		for _, e := range d.Entries {
+			out.Ledger = append(out.Ledger, entryOut(e))
+		}
+		for _, j := range d.Jobs {
+			out.Jobs = append(out.Jobs, jobOut(j))
+		}
+		t := table{json: out}
+		return t.print(c.OutOrStdout(), true)
+	}, []string{"CUSTOMER"})
+}
+
+func eraseCustomer() *cobra.Command {
+	c := &cobra.Command{
+		Use: "erase CUSTOMER", Short: "Remove a customer's personal data and keys for ever, and keep the ledger",
+		Long: `Removes a customer's name, e-mail address, company, API keys, kept answers and
+jobs, from the database's files too; a node may serve meanwhile. Credits and
+ledger stay as they are, and so do the source and the id at Stripe: Stripe's own
+record must be deleted there. Backups made before still hold it all, and so may
+the disk's own snapshots.`,
+	}
+	yes := c.Flags().Bool("yes", false, "really do it")
+	return adminCommandOn(c, func(ctx context.Context, c *cobra.Command, a adminCall) error {
+		found, err := a.customer(ctx)
+		if err != nil {
+			return err
+		}
+		if !*yes && found.ErasedAt.IsZero() {
+			if err := printCustomer(c, a, found); err != nil {
+				return err
+			}
+			return usageError{fmt.Errorf("this removes name, e-mail address, company, API keys, kept answers and jobs of %s for ever: say --yes to do it", found.ID)}
+		}
+		done, err := a.store.Erase(ctx, found.ID, time.Now())
+		if err != nil {
+			return err
+		}
+		if done.Already {
+			say(c, "the customer was erased already: nothing was changed")
+		}
+		if id := done.Customer.StripeCustomerID; id != "" && !done.Already {
+			say(c, "Stripe still knows the customer: delete %s there", id)
+		}
+		if done.Running > 0 {
+			say(c, "%d of the customer's jobs were under way: in a minute look whether a mail was sent, and at Stripe whether the customer is there", done.Running)
+		}
+		if done.Logged {
+			say(c, "the database's log still holds the data, since somebody reads it, such as a backup: run this again when that has ended")
+		}
+		return printCustomer(c, a, done.Customer)
+	}, []string{"CUSTOMER"})
+}
