@@ -12,6 +12,7 @@ ARGS ?=
 FUZZTIME ?= 30s
 BENCH ?= .
 BENCHCOUNT ?= 1
+KILLS ?= 200
 # An earlier bin/bench.txt to compare with.
 BASE ?=
 # Another vulnerability database; empty is Go's own.
@@ -48,6 +49,10 @@ smoke: build ## load a node of its own with the plan onboarding for 20 s; report
 .PHONY: race
 race: ## run all tests under the race detector
 	@CGO_ENABLED=1 tools/test.sh -race $(TESTFLAGS) $(PKG)
+
+.PHONY: crash
+crash: ## kill a node KILLS times (200) amid sign-ups, and count what is lost or done twice
+	go test ./cmd/gatehouse -count=1 -v -timeout=2h -run='^TestCrashFollowUps$$' -crash.kills=$(KILLS)
 
 .PHONY: lint
 lint: ## check style, likely bugs and the direction of imports

@@ -68,7 +68,12 @@ func (c call) decode(into any) error {
 }
 
 // do sends a request and reads all of the answer.
-func do(client *http.Client, method, url, key, body string) (c call) {
+func do(client *http.Client, method, url, key, body string) call {
+	return doOnce(client, method, url, key, "", body)
+}
+
+// doOnce is do with an Idempotency-Key; "": none.
+func doOnce(client *http.Client, method, url, key, once, body string) (c call) {
 	r, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {
 		return call{err: err}
@@ -78,6 +83,9 @@ func do(client *http.Client, method, url, key, body string) (c call) {
 	}
 	if key != "" {
 		r.Header.Set("X-API-Key", key)
+	}
+	if once != "" {
+		r.Header.Set("Idempotency-Key", once)
 	}
 	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
 		GotConn: func(i httptrace.GotConnInfo) { c.reused = i.Reused },
@@ -99,7 +107,12 @@ func do(client *http.Client, method, url, key, body string) (c call) {
 
 // signUp signs a customer up; what the answer tells is in the call.
 func signUp(client *http.Client, base, email string) call {
-	c := do(client, http.MethodPost, base+"/api/v1/customers/onboard", "", `{"name": "E. Twoe", "email": "`+email+`"}`)
+	return signUpOnce(client, base, email, "")
+}
+
+// signUpOnce is signUp with an Idempotency-Key; "": none.
+func signUpOnce(client *http.Client, base, email, once string) call {
+	c := doOnce(client, http.MethodPost, base+"/api/v1/customers/onboard", "", once, `{"name": "E. Twoe", "email": "`+email+`"}`)
 	c.email = email
 	if c.status == http.StatusCreated {
 		var told struct {

@@ -262,8 +262,10 @@ func TestDrainWithoutLog(t *testing.T) {
 	t.Cleanup(func() { _ = c.Process.Kill() }) // it has ended, if all is well
 	hangs := time.AfterFunc(patience, func() { _ = c.Process.Kill() })
 	defer hangs.Stop()
-	if line, err := bufio.NewReader(log).ReadString('\n'); err != nil || !strings.Contains(line, `"serving"`) {
-		t.Fatalf("the log begins with %q, %v", line, err)
+	for lines, line := bufio.NewReader(log), ""; !strings.Contains(line, `"serving"`); {
+		if line, err = lines.ReadString('\n'); err != nil {
+			t.Fatalf("the log ends with %q, %v", line, err)
+		}
 	}
 	if err := log.Close(); err != nil {
 		t.Fatal(err)

@@ -42,7 +42,15 @@ func newDatabase(t testing.TB) string { return filepath.Join(t.TempDir(), "gateh
 // and so may choose otherwise.
 func startNode(t testing.TB, database string, args ...string) *node {
 	t.Helper()
-	n := launch(t, gatehouse(t, append(serveArgs(database), args...)...))
+	return startNodeWith(t, nil, database, args...)
+}
+
+// startNodeWith does so with variables: NAME=value.
+func startNodeWith(t testing.TB, env []string, database string, args ...string) *node {
+	t.Helper()
+	c := gatehouse(t, append(serveArgs(database), args...)...)
+	c.Env = append(c.Env, env...)
+	n := launch(t, c)
 	n.database = database
 	n.awaitServing()
 	return n
@@ -198,9 +206,15 @@ func (n *node) drain() {
 // questions: how often it asks decides nothing.
 func (n *node) until(what string, yes func() bool) {
 	n.t.Helper()
+	n.within(patience, what, yes)
+}
+
+// within is until with another patience.
+func (n *node) within(bound time.Duration, what string, yes func() bool) {
+	n.t.Helper()
 	space := time.NewTicker(5 * time.Millisecond)
 	defer space.Stop()
-	tired := time.NewTimer(patience)
+	tired := time.NewTimer(bound)
 	defer tired.Stop()
 	for !yes() {
 		select {
