@@ -40,15 +40,18 @@ func (o options) serveWithJobs(ctx context.Context, database string, m *means) (
 	if m != nil {
 		smtp, base = m.smtp.URL(), m.stripe.URL()
 	}
-	for name, value := range map[string]string{
+	variables := map[string]string{
 		"SMTP_URL": smtp, "MAIL_FROM": "bench@gatehouse.dev", "STRIPE_API_BASE": base, "STRIPE_API_KEY": "sk_test_bench",
-	} {
-		if err := os.Setenv("GATEHOUSE_"+name, value); err != nil {
-			return nil, err
-		}
-		defer os.Unsetenv("GATEHOUSE_" + name)
 	}
-	return o.serveGatehouse(ctx, database)
+	var errs []error
+	for name, value := range variables { // the server's, and no other's after it
+		errs = append(errs, os.Setenv("GATEHOUSE_"+name, value))
+	}
+	server, err := o.serveGatehouse(ctx, database)
+	for name := range variables {
+		errs = append(errs, os.Unsetenv("GATEHOUSE_"+name))
+	}
+	return server, errors.Join(append(errs, err)...)
 }
 
 // queued is how many jobs there are in a database, from outside.

@@ -79,7 +79,13 @@ func wantFault(t testing.TB, err error, kind fault.Kind, code string) {
 }
 
 // wantRefused fails unless nothing may be carried out, nor be given again.
-func wantRefused(t testing.TB, d *idempotency.Guard, r idempotency.Request, kind fault.Kind, code string) error {
+func wantRefused(t testing.TB, d *idempotency.Guard, r idempotency.Request, kind fault.Kind, code string) {
+	t.Helper()
+	_ = refusal(t, d, r, kind, code)
+}
+
+// refusal is the error of a request that must be refused.
+func refusal(t testing.TB, d *idempotency.Guard, r idempotency.Request, kind fault.Kind, code string) error {
 	t.Helper()
 	again, end, err := d.Begin(t.Context(), r)
 	wantFault(t, err, kind, code)
@@ -196,11 +202,11 @@ func TestWithoutAKeyNothingNewIsBegun(t *testing.T) {
 	for name, r := range map[string]*seal.Ring{"nil": nil, "empty": ring(t)} {
 		d := idempotency.NewGuard(s, r)
 		for range 2 { // and it is not taken to be under way
-			if err := wantRefused(t, d, request("another key of 16", "body"), fault.Unavailable, "UNAVAILABLE"); !errors.Is(err, seal.ErrNoKey) || errors.Is(err, idempotency.ErrSealed) {
+			if err := refusal(t, d, request("another key of 16", "body"), fault.Unavailable, "UNAVAILABLE"); !errors.Is(err, seal.ErrNoKey) || errors.Is(err, idempotency.ErrSealed) {
 				t.Errorf("%s: %v", name, err)
 			}
 			wantRefused(t, d, request("0123456789abcdef", "other body"), fault.Invalid, "IDEMPOTENCY_MISMATCH")
-			if err := wantRefused(t, d, request("0123456789abcdef", "body"), fault.Unavailable, "UNAVAILABLE"); !errors.Is(err, idempotency.ErrSealed) {
+			if err := refusal(t, d, request("0123456789abcdef", "body"), fault.Unavailable, "UNAVAILABLE"); !errors.Is(err, idempotency.ErrSealed) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -243,7 +249,7 @@ func TestAnswerThatCannotBeOpenedIsNotMadeAnew(t *testing.T) {
 		good := s.kept[r.ID]
 		s.keep(change(good, s.kept[other.ID]))
 		for range 2 {
-			if err := wantRefused(t, d, r, fault.Unavailable, "UNAVAILABLE"); !errors.Is(err, idempotency.ErrSealed) {
+			if err := refusal(t, d, r, fault.Unavailable, "UNAVAILABLE"); !errors.Is(err, idempotency.ErrSealed) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -187,11 +188,7 @@ func start(t *testing.T, q *queue, handlers map[jobs.Kind]jobs.Handler) *node {
 func (n *node) outcomes() map[jobs.Outcome]int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	all := make(map[jobs.Outcome]int)
-	for o, times := range n.tried {
-		all[o] = times
-	}
-	return all
+	return maps.Clone(n.tried)
 }
 
 // pass lets time pass and what is to happen until then happen.

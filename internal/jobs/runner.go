@@ -247,7 +247,8 @@ func settled(cut context.Context, write func(context.Context) error) error {
 	defer cancel()
 	last := time.AfterFunc(settle, cancel)
 	defer last.Stop()
-	defer context.AfterFunc(cut, func() { last.Reset(LastWord) })()
+	stop := context.AfterFunc(cut, func() { last.Reset(LastWord) })
+	defer stop()
 	for {
 		err := write(ctx)
 		if err == nil || !wait(ctx, poll) {
