@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -31,6 +32,9 @@ The master key is not in it: keep a copy of it elsewhere.`,
 	}
 	return adminCommandOn(c, func(ctx context.Context, c *cobra.Command, a adminCall) error {
 		file, last, size := a.args[0], time.Now(), int64(0)
+		if file == "" {
+			return usageError{errors.New("FILE is empty: name the file to make")}
+		}
 		made, err := a.store.Backup(ctx, file, func(done, all int64) {
 			size = all
 			if time.Since(last) >= backupNews {
@@ -67,8 +71,9 @@ serve it from then on. Before that, see that no node serves what it is a copy of
 			return err
 		}
 		if found.CopiedAt.IsZero() {
-			say(c, "%s is not fenced: nodes may serve it", a.config.Database)
-			return nil
+			t := table{json: map[string]any{"database": a.config.Database, "fenced": false}}
+			t.add(a.config.Database, "not fenced: nodes may serve it")
+			return t.print(c.OutOrStdout(), a.json)
 		}
 		stats, err := a.store.JobStats(ctx)
 		if err != nil {
@@ -88,7 +93,7 @@ serve it from then on. Before that, see that no node serves what it is a copy of
 			}
 		}
 		t := table{json: map[string]any{
-			"database": a.config.Database, "copied_at": found.CopiedAt, "origin": found.Origin, "customers": found.Customers, "schema_version": found.Schema,
+			"database": a.config.Database, "fenced": !*yes, "copied_at": found.CopiedAt, "origin": found.Origin, "customers": found.Customers, "schema_version": found.Schema,
 			"newest_sign_up": optional(found.NewestSignUp), "newest_ledger_entry": optional(found.NewestEntry),
 			"jobs_queued": queued, "jobs_dead": dead, "kept_answers": found.Outcomes, "master_keys_missing": append([]string{}, missing...),
 		}}
@@ -114,7 +119,8 @@ serve it from then on. Before that, see that no node serves what it is a copy of
 			say(c, "kept answers can't be repeated without their master key: put it back as %s.key, or set GATEHOUSE_MASTER_KEY", a.config.Database)
 		}
 		if !*yes {
-			return usageError{fmt.Errorf("%s is fenced: say --yes to let nodes serve it", a.config.Database)}
+			say(c, "%s is fenced: say --yes to let nodes serve it", a.config.Database)
+			return nil
 		}
 		if err := a.store.Unfence(ctx); err != nil {
 			return err

@@ -17,10 +17,15 @@ import (
 )
 
 func jobsCommand() *cobra.Command {
-	return group("jobs", "List what is to be done later, and retry or drop what was given up",
+	return group("jobs", "List what is to be done later, and retry or drop what failed",
 		listJobs(),
-		onDeadJobs("retry", "Try dead jobs again, from the first try on", "retried", app.Store.RetryJobs),
-		onDeadJobs("drop", "Remove dead jobs; a customer that Stripe does not know gets a new one at the next start", "dropped", app.Store.DropJobs),
+		onFailedJobs("retry", "Try jobs that failed, dead or waiting for their next try, again at once",
+			`Tries jobs again that failed, dead or waiting for their next try, as if they had
+never been tried. JOB is KIND/SUBJECT, as gatehouse admin jobs list shows it.`, "retried", app.Store.RetryJobs),
+		onFailedJobs("drop", "Remove dead jobs, or one that does not run, dead or not",
+			`Removes dead jobs; one that is named may also wait. JOB is KIND/SUBJECT, as
+gatehouse admin jobs list shows it. Where Stripe is configured, a customer that
+it does not know gets a new job at the next start.`, "dropped", app.Store.DropJobs),
 	)
 }
 
@@ -31,20 +36,20 @@ type jobJSON struct {
 	State     string     `json:"state"`
 	Tries     int        `json:"tries"`
 	CreatedAt time.Time  `json:"created_at"`
-	DueAt     time.Time  `json:"due_at"` // of a running one: when its lease ends
+	DueAt     *time.Time `json:"due_at"` // of a running one: when its lease ends; of a dead one: null
 	DeadAt    *time.Time `json:"dead_at"`
 	Reason    *string    `json:"reason"`
 }
 
 func jobOut(j jobs.Job) jobJSON {
-	out := jobJSON{j.Kind, j.Subject, "queued", j.Tries, j.CreatedAt, j.DueAt, optional(j.DeadAt), optionalText(j.Reason)}
+	out := jobJSON{j.Kind, j.Subject, "queued", j.Tries, j.CreatedAt, &j.DueAt, optional(j.DeadAt), optionalText(j.Reason)}
 	switch {
 	case !j.DeadAt.IsZero():
-		out.State = "dead"
+		out.State, out.DueAt = "dead", nil
 	case j.Running:
 		out.State = "running"
 	case j.Tries > 0:
-		out.State = "waiting to be retried"
+		out.State = "waiting"
 	}
 	return out
 }
@@ -92,16 +97,17 @@ func listJobs() *cobra.Command {
 	}, nil)
 }
 
-// onDeadJobs is a command that changes dead jobs: one, those of a kind, or all.
-func onDeadJobs(use, short, done string, do func(app.Store, context.Context, jobs.Filter) (int, error)) *cobra.Command {
-	c := &cobra.Command{Use: use + " (JOB | --kind KIND | --all)", Short: short, Long: short + ".\nJOB is KIND/SUBJECT, as `gatehouse admin jobs list --dead` shows them."}
-	kind := c.Flags().String("kind", "", "all dead ones of this kind")
-	all := c.Flags().Bool("all", false, "all dead ones")
+// onFailedJobs is a command that changes jobs that failed: one, those of a kind,
+// or all.
+func onFailedJobs(use, short, long, done string, do func(app.Store, context.Context, jobs.Filter) (int, error)) *cobra.Command {
+	c := &cobra.Command{Use: use + " (JOB | --kind KIND | --all)", Short: short, Long: long}
+	kind := c.Flags().String("kind", "", "all of this kind")
+	all := c.Flags().Bool("all", false, "all")
 	var f jobs.Filter
 	c = adminCommandOn(c, func(ctx context.Context, c *cobra.Command, a adminCall) error {
 		n, err := do(a.store, ctx, f)
 		if err == nil && n == 0 && f.Subject != "" {
-			err = whyNotDead(ctx, a.store, f)
+			err = whyUnchanged(ctx, a.store, f)
 		}
 		if err != nil {
 			return err
@@ -119,7 +125,7 @@ func onDeadJobs(use, short, done string, do func(app.Store, context.Context, job
 			ways++
 		}
 		if ways != 1 {
-			return usageError{errors.New("say which dead jobs: one as KIND/SUBJECT, or --kind KIND, or --all")}
+			return usageError{errors.New("say which jobs, in one way: one as KIND/SUBJECT, or --kind KIND, or --all")}
 		}
 		f.Kind = jobs.Kind(*kind)
 		if len(args) == 1 {
@@ -131,8 +137,8 @@ func onDeadJobs(use, short, done string, do func(app.Store, context.Context, job
 	return c
 }
 
-// whyNotDead is why there was no dead job of the name.
-func whyNotDead(ctx context.Context, s app.Store, f jobs.Filter) error {
+// whyUnchanged is why there was no such job of the name.
+func whyUnchanged(ctx context.Context, s app.Store, f jobs.Filter) error {
 	found, err := s.Jobs(ctx, f, jobs.Job{}, 1)
 	if err != nil {
 		return err
@@ -140,7 +146,7 @@ func whyNotDead(ctx context.Context, s app.Store, f jobs.Filter) error {
 	if len(found) == 0 {
 		return fmt.Errorf("there is no job %s/%s", f.Kind, f.Subject)
 	}
-	return fmt.Errorf("the job %s/%s is not dead but %s", f.Kind, f.Subject, jobOut(found[0]).State)
+	return fmt.Errorf("the job %s/%s has not failed: it is %s", f.Kind, f.Subject, jobOut(found[0]).State)
 }
 
 func parseJob(s string) (jobs.Kind, string, error) {

@@ -76,7 +76,7 @@ var later = []string{
 // for `gatehouse config`; unused are the variables of later versions it met.
 func LoadConfig(flags map[string]string, environ []string, file string) (c Config, values []settings.Value, unused []string, err error) {
 	values, unused, err = settings.Load(c.Settings(), settings.Sources{Flags: flags, Environ: environ, File: file, Later: later})
-	if c.SMTP != nil && c.MailFrom == nil {
+	if c.SMTP != nil && c.MailFrom == nil && err == nil {
 		err = errors.Join(err, errors.New("mail-from: not set, and smtp-url is: say whom mail is from, such as Gatehouse <noreply@example.com>"))
 	}
 	return c, values, unused, errors.Join(err, c.loadTLS())
@@ -126,7 +126,7 @@ func (c *Config) Settings() []settings.Setting {
 		{Name: "email-deny", Help: "domains, with their subdomains, that may not sign up, by comma", Read: domains(&c.EmailDeny, func(d []string) error { _, err := email.NewRules(nil, d); return err })},
 		{Name: "check-mx", Default: "false", Help: "refuse sign-ups whose domain can't receive mail; when the resolver gives no answer they pass", Read: boolean(&c.CheckMX)},
 		{Name: "load-test-domains", Help: "domains, without their subdomains, of load tests' customers, by comma: they may sign up wherever they are, get no mail and no Stripe customer, and admin customers purge removes them; not set: " + loadTestDomain + " if listen is a loopback address, else none; off: none", Read: c.readLoadTestDomains},
-		{Name: "smtp-url", MayHoldPassword: true, Help: "where mail is handed over: smtp://USER:PASSWORD@HOST:587 (STARTTLS, but on loopback) or smtps://…; not set: no mail is sent", Read: optionally(&c.SMTP, mail.ParseServer)},
+		{Name: "smtp-url", MayHoldPassword: true, Help: "where mail is handed over: smtp://USER:PASSWORD@HOST:587 (insists on STARTTLS but on loopback; ?tls=off at its end lets mail through in the open, without a password) or smtps://…; not set: no mail is sent", Read: optionally(&c.SMTP, mail.ParseServer)},
 		{Name: "mail-from", Help: "whom mail is from, such as Gatehouse <noreply@example.com>; needed with smtp-url", Read: optionally(&c.MailFrom, mail.ParseFrom)},
 		{Name: "stripe-api-key", Secret: true, Help: "Stripe's secret key (sk_… or rk_…); not set: Stripe is not asked", Read: optionally(&c.StripeKey, stripe.ParseKey)},
 		{Name: "stripe-api-base", Default: "https://api.stripe.com", Help: "where Stripe is; a stand-in's address in development", Read: func(s string) (err error) {

@@ -83,10 +83,11 @@ type Admin interface {
 	// Jobs lists at most limit jobs in the order of kind and subject, after
 	// those two: all, or the dead ones alone, of one kind, or with "" of all.
 	Jobs(ctx context.Context, f Filter, after Job, limit int) ([]Job, error)
-	// RetryJobs makes dead jobs due at once, as if they had never been tried,
-	// and returns how many it were.
+	// RetryJobs makes jobs that failed, dead or waiting for their next try, due
+	// at once, as if they had never been tried, and returns how many it were.
 	RetryJobs(ctx context.Context, f Filter) (int, error)
-	// DropJobs removes dead jobs and returns how many it were.
+	// DropJobs removes dead jobs, or those of one subject that do not run,
+	// dead or not, and returns how many it were.
 	DropJobs(ctx context.Context, f Filter) (int, error)
 }
 

@@ -35,9 +35,12 @@ const (
 
 const (
 	// Workers is how many jobs of a kind run at once on a node: enough for
-	// 700 a second where one takes 20 ms, and few enough that a backlog
-	// leaves the database to requests.
+	// Rate where one takes 40 ms.
 	Workers = 16
+	// Rate is how many jobs of a kind a node begins a second: as many as the
+	// reference's rate of sign-ups makes, and a little more, so that a backlog
+	// of thousands slows no request. Measured: docs/benchmarks.md.
+	Rate = 400
 	// poll is how often an idle kind looks for work, which is one read.
 	poll = 200 * time.Millisecond
 	// storm is how many tries in a row fail before a kind rests: then what it
@@ -139,7 +142,11 @@ type lane struct {
 
 func (l *lane) run(ctx, cut context.Context) {
 	defer l.work.Wait()
+	var next time.Time // when the next ones may begin
 	for {
+		if !wait(ctx, time.Until(next)) {
+			return
+		}
 		n := l.acquire(ctx)
 		if n == 0 {
 			return
@@ -149,6 +156,7 @@ func (l *lane) run(ctx, cut context.Context) {
 		if err != nil && ctx.Err() == nil {
 			l.runner.log.DebugContext(ctx, "no jobs could be claimed", "kind", string(l.kind), "err", err)
 		}
+		next = time.Now().Add(time.Duration(len(found)) * time.Second / Rate)
 		for range n - len(found) {
 			<-l.slots
 		}

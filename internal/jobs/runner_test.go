@@ -174,8 +174,8 @@ func TestPoisonJobsHoldUpNobody(t *testing.T) {
 	} {
 		for _, tt := range []struct {
 			poisoned int
-			within   time.Duration // 1000 jobs of 20 ms, 16 at once, take 1.3 s
-		}{{1, 2 * time.Second}, {12, 2 * time.Second}, {20, 80 * time.Second}} { // more than run at once look like an outage
+			within   time.Duration // 1000 jobs at Rate take 2.5 s
+		}{{1, 4 * time.Second}, {12, 4 * time.Second}, {20, 80 * time.Second}} { // more than run at once look like an outage
 			t.Run(fmt.Sprintf("%d %s", tt.poisoned, name), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					q, d := newQueue(), &diary{}

@@ -184,6 +184,6 @@ func notFenced(ctx context.Context, path string) (err error) {
 	case err != nil:
 		return fmt.Errorf("read the fence of %s: %w", path, err)
 	}
-	return fmt.Errorf("%s is a copy of %s made at %s, and is not served before you say so: `gatehouse admin unfence` shows what it is, `gatehouse admin unfence --yes` lets nodes serve it",
+	return fmt.Errorf("%s is a copy of %s made at %s, and is not served before you say so: `gatehouse admin unfence --database sqlite:%[1]s` shows what it is, and with --yes lets nodes serve it",
 		path, origin, instant(at).Format(time.RFC3339))
 }

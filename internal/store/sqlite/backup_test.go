@@ -212,6 +212,34 @@ func TestBackupThatEndsEarlyLeavesNothing(t *testing.T) {
 	closed(t, s)
 }
 
+// Restored over a database whose log was left there, a copy must not take in
+// what that log holds.
+func TestCopyIsNotOpenedBesideAnothersLog(t *testing.T) {
+	path, file := filepath.Join(t.TempDir(), "test.db"), filepath.Join(t.TempDir(), "copy.db")
+	s := open(t, Options{Path: path})
+	if _, err := s.Backup(t.Context(), file, noNews); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, path, customers)
+	log, err := os.ReadFile(path + "-wal") // as a node that was killed leaves it
+	if err != nil || len(log) == 0 {
+		t.Fatalf("a log of %d bytes, %v", len(log), err)
+	}
+	closed(t, s)
+	if err := os.WriteFile(file+"-wal", log, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []Options{{Path: file}, {Path: file, Serve: true, Migrate: true}} {
+		if s, err := Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), "-wal is not of "+file) {
+			t.Errorf("%+v: %v", s, err)
+		}
+	}
+	if err := os.Remove(file + "-wal"); err != nil {
+		t.Fatal(err)
+	}
+	wantLeft(t, operator(t, file), "count(*) AS x FROM customers", "0")
+}
+
 func TestBackupOverwritesNothing(t *testing.T) {
 	path, folder := filepath.Join(t.TempDir(), "test.db"), t.TempDir()
 	s := open(t, Options{Path: path})

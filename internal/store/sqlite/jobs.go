@@ -118,17 +118,19 @@ func (s *Store) Jobs(ctx context.Context, f jobs.Filter, after jobs.Job, limit i
 
 // RetryJobs implements jobs.Admin.
 func (s *Store) RetryJobs(ctx context.Context, f jobs.Filter) (int, error) {
-	return s.changeDead(ctx, "retry_jobs", "UPDATE jobs SET dead_at = NULL, tries = 0, due_at = ?4", f, int64(s.now()))
+	return s.changeIdle(ctx, "retry_jobs", "UPDATE jobs SET dead_at = NULL, tries = 0, reason = '', due_at = ?4"+matching+" AND NOT running AND (tries > 0 OR dead_at IS NOT NULL)",
+		append(filterArgs(f, f.Dead), int64(s.now()))...)
 }
 
 // DropJobs implements jobs.Admin.
 func (s *Store) DropJobs(ctx context.Context, f jobs.Filter) (int, error) {
-	return s.changeDead(ctx, "drop_jobs", "DELETE FROM jobs", f)
+	return s.changeIdle(ctx, "drop_jobs", "DELETE FROM jobs"+matching+" AND NOT running", filterArgs(f, f.Dead || f.Subject == "")...)
 }
 
-func (s *Store) changeDead(ctx context.Context, call, what string, f jobs.Filter, args ...any) (int, error) {
+// changeIdle changes jobs that nobody runs, and returns how many it were.
+func (s *Store) changeIdle(ctx context.Context, call, what string, args ...any) (int, error) {
 	return mutate(ctx, s, call, func(t *tx) (int, error) {
-		n, err := t.change(what+matching, append(filterArgs(f, true), args...)...)
+		n, err := t.change(what, args...)
 		return int(n), err
 	})
 }

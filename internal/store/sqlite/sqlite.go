@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/url"
 	"os"
@@ -186,7 +187,7 @@ func (s *Store) timed(call string, run func() error) error {
 // change is one writing call.
 func (s *Store) change(ctx context.Context, call string, run func(*tx) error) error {
 	if s.fenced {
-		return fault.Refused("The database is a fenced copy, and nothing is changed in it: `gatehouse admin unfence` shows what it is.")
+		return fault.Refused("The database is a fenced copy, and nothing is changed in it: `gatehouse admin unfence --database sqlite:" + s.path + "` shows what it is.")
 	}
 	return s.timed(call, func() error { return s.write.do(ctx, run) })
 }
@@ -268,7 +269,27 @@ func prepareFile(path string, create bool) error {
 		// another name would be lost.
 		return fmt.Errorf("database %s has %d names (hard links), and a database must have one: remove the others", path, about.Nlink)
 	}
-	return nil
+	return strangersLog(path)
+}
+
+// strangersLog refuses a log that is another database's: SQLite would write it
+// into this one. A copy says in its head that it has none (byte 18 is 1), and a
+// database that was ever opened here that it has one.
+func strangersLog(path string) error {
+	about, err := os.Stat(path + "-wal")
+	if err != nil || about.Size() == 0 {
+		return nil //nolint:nilerr // there is none
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var head [19]byte
+	if _, err := io.ReadFull(f, head[:]); err != nil || head[18] != 1 {
+		return nil //nolint:nilerr // it is empty, or no database, which is found later
+	}
+	return fmt.Errorf("%s-wal is not of %[1]s, but of a database that was there before: remove %[1]s-wal and %[1]s-shm", path)
 }
 
 // address is a file as the driver wants it named, with how it is to be opened.

@@ -5,12 +5,31 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"gatehouse/internal/fault"
 	"gatehouse/internal/jobs"
 )
 
 var followUpTests = map[string]func(*testing.T, Backend){
+	"WaitingOneIsHurriedOrDropped": func(t *testing.T, b Backend) {
+		id := someoneWith(t, b, jobs.WelcomeMail, jobs.StripeCustomer)
+		done(t, b.Postpone(t.Context(), claimOne(t, b, jobs.WelcomeMail), time.Hour, "away", false))
+		if n, err := b.RetryJobs(t.Context(), jobs.Filter{}); err != nil || n != 1 {
+			t.Errorf("retried %d, %v, want the one that waits", n, err)
+		}
+		if j := claimOne(t, b, jobs.WelcomeMail); j.Tries != 1 || j.Reason != "" {
+			t.Errorf("retried as %+v", j)
+		}
+		for what, want := range map[jobs.Filter]int{{Kind: jobs.StripeCustomer}: 0, {}: 0, {Kind: jobs.WelcomeMail, Subject: id}: 0} {
+			if n, err := b.DropJobs(t.Context(), what); err != nil || n != want {
+				t.Errorf("dropped %d of %+v, %v", n, what, err)
+			}
+		}
+		if n, err := b.DropJobs(t.Context(), jobs.Filter{Kind: jobs.StripeCustomer, Subject: id}); err != nil || n != 1 {
+			t.Errorf("dropped %d by its name, %v", n, err)
+		}
+	},
 	"StripeCustomerIsNotedOnce": func(t *testing.T, b Backend) {
 		id, other := someoneWith(t, b), someoneWith(t, b)
 		for range 2 {
