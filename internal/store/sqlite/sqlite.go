@@ -278,7 +278,7 @@ func prepareFile(path string, create bool) error {
 func strangersLog(path string) error {
 	about, err := os.Stat(path + "-wal")
 	if err != nil || about.Size() == 0 {
-		return nil //nolint:nilerr // there is none
+		return nil // there is none
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -287,7 +287,7 @@ func strangersLog(path string) error {
 	defer f.Close()
 	var head [19]byte
 	if _, err := io.ReadFull(f, head[:]); err != nil || head[18] != 1 {
-		return nil //nolint:nilerr // it is empty, or no database, which is found later
+		return nil // it is empty, or no database, which is found later
 	}
 	return fmt.Errorf("%s-wal is not of %[1]s, but of a database that was there before: remove %[1]s-wal and %[1]s-shm", path)
 }
