@@ -76,7 +76,7 @@ var later = []string{
 // for `gatehouse config`; unused are the variables of later versions it met.
 func LoadConfig(flags map[string]string, environ []string, file string) (c Config, values []settings.Value, unused []string, err error) {
 	values, unused, err = settings.Load(c.Settings(), settings.Sources{Flags: flags, Environ: environ, File: file, Later: later})
-	if c.SMTP != nil && c.MailFrom == nil && err == nil {
+	if c.SMTP != nil && c.MailFrom == nil && err == nil { // or the reader of mail-from has said it
 		err = errors.Join(err, errors.New("mail-from: not set, and smtp-url is: say whom mail is from, such as Gatehouse <noreply@example.com>"))
 	}
 	return c, values, unused, errors.Join(err, c.loadTLS())

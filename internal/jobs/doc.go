@@ -12,5 +12,5 @@
 // number, so what a worker that lost its lease has to say is ignored; and each
 // effect has a unique key of its own, which is the handler's business.
 //
-// The package knows no kind of job and no database.
+// Of a kind the package knows the name alone, and it knows no database.
 package jobs
