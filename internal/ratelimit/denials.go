@@ -25,13 +25,16 @@ type denialShard struct {
 	denied map[string]denial
 }
 
-// denial is how long a key is refused, on the node's monotonic clock, as two
-// bounds of when its place frees: the store decided between the time it was
-// asked and the time it answered.
+// denial is a refusal by the store, on the node's monotonic clock. The store
+// decided between the time it was asked and the time it answered, so the place
+// frees between asked and answered, each later by the wait: until the first
+// the refusal is certain, and the second is what a client is told to wait for.
 type denial struct {
-	earliest time.Time // until then it is certain
-	latest   time.Time // what a client is told to wait for
+	asked, answered time.Time
+	wait            time.Duration
 }
+
+func (d denial) certainAt(now time.Time) bool { return now.Before(d.asked.Add(d.wait)) }
 
 func newDenials() *denials { return &denials{seed: maphash.MakeSeed()} }
 
@@ -46,10 +49,11 @@ func (d *denials) left(key string, now time.Time) time.Duration {
 	s.mu.RLock()
 	known, ok := s.denied[key]
 	s.mu.RUnlock()
-	if !ok || !now.Before(known.earliest) {
+	if !ok || !known.certainAt(now) {
 		return 0
 	}
-	return known.latest.Sub(now)
+	// Another's answer may have come after the caller read its clock.
+	return known.wait - max(0, now.Sub(known.answered))
 }
 
 // remember keeps a refusal that the store was asked for and answered at these
@@ -64,14 +68,14 @@ func (d *denials) remember(key string, asked, answered time.Time, wait time.Dura
 	if _, known := s.denied[key]; !known && len(s.denied) >= perShard {
 		s.makeRoom(answered)
 	}
-	s.denied[key] = denial{earliest: asked.Add(wait), latest: answered.Add(wait)}
+	s.denied[key] = denial{asked, answered, wait}
 }
 
 // makeRoom drops what has expired and, where that is little, arbitrary others
 // until a quarter of the places is free: so it runs once in a thousand times.
 func (s *denialShard) makeRoom(now time.Time) {
 	for key, known := range s.denied {
-		if !known.earliest.After(now) {
+		if !known.certainAt(now) {
 			delete(s.denied, key)
 		}
 	}

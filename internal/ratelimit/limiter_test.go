@@ -151,6 +151,21 @@ func TestPolicyThatIsOffAsksNobody(t *testing.T) {
 	}
 }
 
+// A request that read its clock and then learned of a refusal that was answered
+// meanwhile is told to wait as long as that one was, and no longer.
+func TestRefusalAnsweredMeanwhileIsNoLonger(t *testing.T) {
+	d, asked := newDenials(), time.Now()
+	answered := asked.Add(2 * time.Millisecond)
+	d.remember("a", asked, answered, time.Minute)
+	for read, want := range map[time.Duration]time.Duration{
+		0: time.Minute, time.Millisecond: time.Minute, 2 * time.Millisecond: time.Minute, 3 * time.Millisecond: time.Minute - time.Millisecond,
+	} {
+		if got := d.left("a", asked.Add(read)); got != want {
+			t.Errorf("%s after it was asked: %s left, want %s", read, got, want)
+		}
+	}
+}
+
 func TestMemoryIsBoundedAndKeepsTheLiving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDenials()
