@@ -7,11 +7,13 @@ set -eu
 cd "$(dirname "$0")/.."
 
 tools/browser.sh
+tools/postgres.sh
 gotestsum=$(tools/tool.sh gotestsum)
-# Mail and Stripe are tested against these, running.
+# Mail and Stripe are tested against these, running; the last spoils PostgreSQL's network.
 MAILPIT=$(tools/tool.sh mailpit)
 STRIPE_MOCK=$(tools/tool.sh stripe-mock)
-export MAILPIT STRIPE_MOCK
+TOXIPROXY=$(tools/tool.sh toxiproxy)
+export MAILPIT STRIPE_MOCK TOXIPROXY
 work=$(mktemp -d)
 trap 'rm -rf "$work" ${memory:+"$memory"}' EXIT
 trap 'exit 130' INT

@@ -9,6 +9,7 @@
 # with). They never enter go.mod: their dependencies are not ours.
 set -eu
 
+built=${1-} # the name that go install gives it
 case ${1-} in
 golangci-lint) module=github.com/golangci/golangci-lint/v2/cmd/golangci-lint version=v2.15.0 ;;
 gotestsum) module=gotest.tools/gotestsum version=v1.13.0 ;;
@@ -17,11 +18,12 @@ govulncheck) module=golang.org/x/vuln/cmd/govulncheck version=v1.9.0 ;;
 # Real servers for tests: see tools/test.sh.
 mailpit) module=github.com/axllent/mailpit version=v1.27.11 ;;
 stripe-mock) module=github.com/stripe/stripe-mock version=v0.203.0 ;;
+toxiproxy) module=github.com/Shopify/toxiproxy/v2/cmd/server version=v2.12.0 built=server ;;
 # Yardsticks of the load engine, for bench/run.sh alone.
 vegeta) module=github.com/tsenart/vegeta/v12 version=v12.13.0 ;;
 k6) module=go.k6.io/k6 version=v1.8.1 ;;
 *)
-	echo "usage: tools/tool.sh golangci-lint | gotestsum | benchstat | govulncheck | mailpit | stripe-mock | vegeta | k6" >&2
+	echo "usage: tools/tool.sh golangci-lint | gotestsum | benchstat | govulncheck | mailpit | stripe-mock | toxiproxy | vegeta | k6" >&2
 	exit 2
 	;;
 esac
@@ -44,6 +46,6 @@ if [ ! -x "$bin" ]; then
 	# A rename within one file system: the tool is there whole or not at all,
 	# also when two builds race.
 	mkdir -p "$dir"
-	mv -f "$tmp/$1" "$bin"
+	mv -f "$tmp/$built" "$bin"
 fi
 echo "$bin"
