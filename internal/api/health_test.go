@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gatehouse/internal/api"
+	"gatehouse/internal/health"
 )
 
 func TestHealth(t *testing.T) {
@@ -22,7 +23,7 @@ func TestHealth(t *testing.T) {
 			"status": "ok", "version": "v0.0.0-test", "mode": "live", "node": "node-1", "uptime_seconds": "S",
 			"clustering":   map[string]any{"enabled": false, "status": "healthy", "node_count": 1.0, "current_node": "node-1", "connected_nodes": []any{}},
 			"database":     map[string]any{"status": "ok", "driver": "sqlite", "latency_ms": "MS"},
-			"rate_limiter": map[string]any{"status": "ok", "running": true, "backend": "sqlite", "off": []any{}},
+			"rate_limiter": map[string]any{"status": "ok", "running": true, "backend": "sqlite", "off": []any{}, "differing": []any{}},
 			"jobs":         map[string]any{"status": "ok", "queued": 0.0, "oldest_seconds": 0.0},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -40,6 +41,24 @@ func TestHealthSaysWhatIsOff(t *testing.T) {
 	if diff := cmp.Diff([]string{"onboarding", "api"}, got.Limiter.Off); diff != "" || got.Mode != "dev" {
 		t.Errorf("mode %q, off (- want, + got):\n%s", got.Mode, diff)
 	}
+}
+
+// A node that is degraded serves, and says so with 200.
+func TestHealthOfACluster(t *testing.T) {
+	seen := health.Cluster{Node: "node-1", Others: []string{"node-2", "node-3"}, Differing: []string{"api"}, Fresh: true}
+	s := newServer(t, func(_ testing.TB, s *setup) { s.cluster = func() health.Cluster { return seen } })
+	got := decode[map[string]any](t, s.send(t, "GET", "/health").want(t, http.StatusOK))
+	want := map[string]any{
+		"status":       "degraded",
+		"clustering":   map[string]any{"enabled": true, "status": "degraded", "node_count": 3.0, "current_node": "node-1", "connected_nodes": []any{"node-2", "node-3"}},
+		"rate_limiter": map[string]any{"status": "degraded", "running": true, "backend": "sqlite", "off": []any{}, "differing": []any{"api"}},
+	}
+	for part, want := range want {
+		if diff := cmp.Diff(want, got[part]); diff != "" {
+			t.Errorf("%s (- want, + got):\n%s", part, diff)
+		}
+	}
+	s.send(t, "GET", "/readyz").want(t, http.StatusOK)
 }
 
 func TestHealthWithoutTheStore(t *testing.T) {

@@ -40,6 +40,7 @@ type setup struct {
 	accounts  func(account.Store) account.Store
 	keys      func(apikey.Store) apikey.Store
 	ledger    billing.Store
+	cluster   func() health.Cluster // nil: there is none
 }
 
 type option func(testing.TB, *setup)
@@ -170,7 +171,7 @@ func newServer(t testing.TB, options ...option) *server {
 			offNames = append(offNames, string(p.Name))
 		}
 	}
-	n.health = health.New(health.Facts{Version: "v0.0.0-test", Mode: s.mode, Node: "node-1", Driver: "sqlite", Off: offNames}, n.database.Ping)
+	n.health = health.New(health.Facts{Version: "v0.0.0-test", Mode: s.mode, Node: "node-1", Driver: "sqlite", Off: offNames, Cluster: s.cluster}, n.database.Ping)
 	n.counted = &counted{store: n.database}
 	n.handler = s.api(t, n, log)
 

@@ -46,12 +46,14 @@ type Database struct {
 	LatencyMS float64 `json:"latency_ms"`
 }
 
-// RateLimiter says where limits are kept, and which policies are off.
+// RateLimiter says where limits are kept, which policies are off, and which
+// have another limit on another node.
 type RateLimiter struct {
-	Status  Status   `json:"status"`
-	Running bool     `json:"running"`
-	Backend string   `json:"backend"`
-	Off     []string `json:"off"`
+	Status    Status   `json:"status"`
+	Running   bool     `json:"running"`
+	Backend   string   `json:"backend"`
+	Off       []string `json:"off"`
+	Differing []string `json:"differing"`
 }
 
 // Jobs is how much work waits.
@@ -78,6 +80,17 @@ type Facts struct {
 	// Jobs is how many jobs there are to do, how old the oldest is, and for how
 	// long one could have been begun, as last seen; nil: none.
 	Jobs func() (queued int, oldest, overdue time.Duration)
+	// Cluster is what is known of the other nodes, as last seen; nil: there
+	// can't be any.
+	Cluster func() Cluster
+}
+
+// Cluster is what a node knows of itself and the others.
+type Cluster struct {
+	Node      string   // this one's name among them
+	Others    []string // sorted
+	Fresh     bool     // the node was in touch with them just now
+	Differing []string // policies whose limit is not the same on all, sorted
 }
 
 // Checker knows how the node is.
@@ -123,25 +136,49 @@ func (c *Checker) Report() Report {
 	if err != nil {
 		status = Unavailable
 	}
-	work := Jobs{Status: status}
-	if c.facts.Jobs != nil {
-		queued, oldest, overdue := c.facts.Jobs()
-		work.Queued, work.OldestSeconds = queued, int64(oldest.Seconds())
-		if overdue > stale && status == OK {
-			work.Status = Degraded
-		}
-	}
-	whole := status
-	if work.Status != OK && status == OK {
-		whole = work.Status
-	}
-	return Report{
-		Status: whole, Version: c.facts.Version, Mode: c.facts.Mode, Node: c.facts.Node,
+	r := Report{
+		Status: status, Version: c.facts.Version, Mode: c.facts.Mode, Node: c.facts.Node,
 		Uptime:      int64(time.Since(c.started).Seconds()),
 		Clustering:  Clustering{Status: "healthy", NodeCount: 1, CurrentNode: c.facts.Node, ConnectedNodes: []string{}},
 		Database:    Database{Status: status, Driver: c.facts.Driver, LatencyMS: float64(latency.Microseconds()) / 1000},
-		RateLimiter: RateLimiter{Status: status, Running: true, Backend: c.facts.Driver, Off: c.facts.Off},
-		Jobs:        work,
+		RateLimiter: RateLimiter{Status: status, Running: true, Backend: c.facts.Driver, Off: c.facts.Off, Differing: []string{}},
+		Jobs:        Jobs{Status: status},
+	}
+	if c.facts.Cluster != nil {
+		r.cluster(c.facts.Cluster())
+	}
+	if c.facts.Jobs != nil {
+		queued, oldest, overdue := c.facts.Jobs()
+		r.Jobs.Queued, r.Jobs.OldestSeconds = queued, int64(oldest.Seconds())
+		if overdue > stale {
+			r.degrade(&r.Jobs.Status)
+		}
+	}
+	return r
+}
+
+// cluster fills in what is known of the other nodes.
+func (r *Report) cluster(seen Cluster) {
+	r.Clustering = Clustering{
+		Enabled: true, Status: "healthy", NodeCount: 1 + len(seen.Others),
+		CurrentNode: seen.Node, ConnectedNodes: append([]string{}, seen.Others...),
+	}
+	r.RateLimiter.Differing = append([]string{}, seen.Differing...)
+	if len(seen.Differing) > 0 {
+		r.degrade(&r.RateLimiter.Status)
+	}
+	if !seen.Fresh || len(seen.Differing) > 0 {
+		r.Clustering.Status = "degraded"
+		r.degrade(&r.Status)
+	}
+}
+
+// degrade marks a part, and with it the whole; what is worse stays as it is.
+func (r *Report) degrade(part *Status) {
+	for _, s := range []*Status{part, &r.Status} {
+		if *s == OK {
+			*s = Degraded
+		}
 	}
 }
 

@@ -79,7 +79,7 @@ func TestNodeIsAsItsStore(t *testing.T) {
 					Status: tt.want, Version: "v1", Mode: "live", Node: "a", Uptime: 91,
 					Clustering:  health.Clustering{Status: "healthy", NodeCount: 1, CurrentNode: "a", ConnectedNodes: []string{}},
 					Database:    health.Database{Status: tt.want, Driver: "sqlite", LatencyMS: 1.5},
-					RateLimiter: health.RateLimiter{Status: tt.want, Running: true, Backend: "sqlite", Off: []string{"api"}},
+					RateLimiter: health.RateLimiter{Status: tt.want, Running: true, Backend: "sqlite", Off: []string{"api"}, Differing: []string{}},
 					Jobs:        health.Jobs{Status: tt.want},
 				}
 				if diff := cmp.Diff(want, got); diff != "" {
@@ -113,6 +113,45 @@ func TestOverdueJobsDegradeANode(t *testing.T) {
 			got := c.Report()
 			if want := (health.Jobs{Status: tt.want, Queued: 7, OldestSeconds: int64(tt.oldest.Seconds())}); got.Jobs != want || got.Status != tt.want {
 				t.Errorf("%+v, of a node that is %s", got.Jobs, got.Status)
+			}
+		})
+	}
+}
+
+// What the others are like degrades a node that answers, and hides no worse.
+func TestClusterIsTold(t *testing.T) {
+	apart := []string{"api", "onboarding"}
+	for _, tt := range []struct {
+		name                 string
+		seen                 health.Cluster
+		failing              bool
+		cluster              string
+		whole, limiter, work health.Status
+	}{
+		{"alone", health.Cluster{Fresh: true}, false, "healthy", health.OK, health.OK, health.OK},
+		{"of three", health.Cluster{Others: []string{"b", "c"}, Fresh: true}, false, "healthy", health.OK, health.OK, health.OK},
+		{"its heartbeat fails", health.Cluster{}, false, "degraded", health.Degraded, health.OK, health.OK},
+		{"limits differ", health.Cluster{Others: []string{"b"}, Fresh: true, Differing: apart}, false, "degraded", health.Degraded, health.Degraded, health.OK},
+		{"the store is away", health.Cluster{}, true, "degraded", health.Unavailable, health.Unavailable, health.Unavailable},
+		{"limits differ, and the store is away", health.Cluster{Fresh: true, Differing: apart}, true, "degraded", health.Unavailable, health.Unavailable, health.Unavailable},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := &store{}
+			s.failing.Store(tt.failing)
+			tt.seen.Node = "a#1a2b3c4d"
+			got := health.New(health.Facts{Node: "a", Cluster: func() health.Cluster { return tt.seen }}, s.Ping).Report()
+			want := health.Clustering{
+				Enabled: true, Status: tt.cluster, NodeCount: len(tt.seen.Others) + 1,
+				CurrentNode: "a#1a2b3c4d", ConnectedNodes: append([]string{}, tt.seen.Others...),
+			}
+			if diff := cmp.Diff(want, got.Clustering); diff != "" {
+				t.Errorf("clustering differs (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(append([]string{}, tt.seen.Differing...), got.RateLimiter.Differing); diff != "" {
+				t.Errorf("what differs is told otherwise (-want +got):\n%s", diff)
+			}
+			if got.Status != tt.whole || got.RateLimiter.Status != tt.limiter || got.Jobs.Status != tt.work || got.Node != "a" {
+				t.Errorf("node %s is %s, its limiter %s, its jobs %s", got.Node, got.Status, got.RateLimiter.Status, got.Jobs.Status)
 			}
 		})
 	}

@@ -16,7 +16,7 @@ const contract = `{
 	"status": "ok", "version": "v1", "mode": "test", "node": "a", "uptime_seconds": 0,
 	"clustering": {"enabled": false, "status": "healthy", "node_count": 1, "current_node": "a", "connected_nodes": []},
 	"database": {"status": "ok", "driver": "sqlite", "latency_ms": 0},
-	"rate_limiter": {"status": "ok", "running": true, "backend": "sqlite", "off": []},
+	"rate_limiter": {"status": "ok", "running": true, "backend": "sqlite", "off": [], "differing": []},
 	"jobs": {"status": "ok", "queued": 0, "oldest_seconds": 0}
 }`
 

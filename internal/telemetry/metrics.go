@@ -19,6 +19,8 @@ type Metrics struct {
 	jobs      *prometheus.GaugeVec
 	jobsAge   *prometheus.GaugeVec
 	tries     *prometheus.HistogramVec
+	nodes     *prometheus.GaugeVec
+	differs   *prometheus.GaugeVec
 }
 
 // New registers a node's metrics with r; version is the build's.
@@ -64,12 +66,20 @@ func New(r prometheus.Registerer, version string) *Metrics {
 		Help:    "Time that tries of jobs took, by kind and outcome: done, retried (failed, and due again), dead (given up), returned (the node stopped).",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 	}, []string{"kind", "outcome"})
+	m.nodes = prometheus.NewGaugeVec(prometheus.GaugeOpts{ // of no label, so that it is not there until it is set
+		Name: "gatehouse_cluster_nodes",
+		Help: "Nodes alive as this one sees it, itself included; 1 once its own heartbeat has failed for 6 s. Not there without a cluster.",
+	}, nil)
+	m.differs = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "gatehouse_cluster_limit_differs",
+		Help: "1 while a policy's rate limit is not the same on all nodes alive, else 0, by policy. Not there without a cluster.",
+	}, []string{"policy"})
 	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "gatehouse_build_info",
 		Help:        "Always 1: the labels say which build this is.",
 		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
 	}, func() float64 { return 1 })
-	r.MustRegister(m.requests, m.faults, m.decisions, m.signUps, m.mail, m.store, m.jobs, m.jobsAge, m.tries, build,
+	r.MustRegister(m.requests, m.faults, m.decisions, m.signUps, m.mail, m.store, m.jobs, m.jobsAge, m.tries, m.nodes, m.differs, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -100,6 +110,18 @@ func (m *Metrics) Jobs(kind string, queued, dead int, oldest time.Duration) {
 // JobTried records a try of a job.
 func (m *Metrics) JobTried(kind, outcome string, took time.Duration) {
 	m.tries.WithLabelValues(kind, outcome).Observe(took.Seconds())
+}
+
+// Nodes says how many nodes of the cluster are alive.
+func (m *Metrics) Nodes(n int) { m.nodes.WithLabelValues().Set(float64(n)) }
+
+// LimitDiffers says whether a policy's limit is not the same on all nodes.
+func (m *Metrics) LimitDiffers(policy string, differs bool) {
+	value := 0.0
+	if differs {
+		value = 1
+	}
+	m.differs.WithLabelValues(policy).Set(value)
 }
 
 // MailDomain counts the outcome of a check of a mail domain.

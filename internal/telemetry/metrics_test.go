@@ -57,6 +57,10 @@ func TestEachThingIsCountedInItsOwnSeries(t *testing.T) {
 	m.SignUp("created")
 	m.MailDomain("unknown")
 	m.StoreCall("open", "ok", 1500*time.Millisecond)
+	m.Nodes(3)
+	m.LimitDiffers("api", true)
+	m.LimitDiffers("onboarding", true)
+	m.LimitDiffers("onboarding", false)
 	got := ours(t, r)
 	maps.DeleteFunc(got, func(name, _ string) bool { return strings.HasPrefix(name, "gatehouse_build_info") })
 	want := map[string]string{
@@ -68,6 +72,9 @@ func TestEachThingIsCountedInItsOwnSeries(t *testing.T) {
 		"gatehouse_sign_ups_total{outcome=created}":                                            "1",
 		"gatehouse_mail_domain_checks_total{outcome=unknown}":                                  "1",
 		"gatehouse_store_duration_seconds{call=open,outcome=ok}":                               "1 of 1.5",
+		"gatehouse_cluster_nodes{}":                                                            "3",
+		"gatehouse_cluster_limit_differs{policy=api}":                                          "1",
+		"gatehouse_cluster_limit_differs{policy=onboarding}":                                   "0",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the series differ (-want +got):\n%s", diff)
