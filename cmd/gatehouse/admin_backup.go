@@ -11,10 +11,20 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/internal/app"
+	"gatehouse/internal/store"
 )
 
 // backupNews is how often a backup says how far it is.
 const backupNews = 3 * time.Second
+
+// copier is a store that makes copies of itself.
+func copier(a adminCall) (store.Copier, error) {
+	c, ok := a.store.(store.Copier)
+	if !ok {
+		return nil, usageError{errors.New("this copies SQLite databases alone: back a PostgreSQL up with its own tools, such as pg_dump")}
+	}
+	return c, nil
+}
 
 func backup() *cobra.Command {
 	c := &cobra.Command{
@@ -31,11 +41,15 @@ fenced, and one made by cp beside a node may be broken.
 The master key is not in it: keep a copy of it elsewhere.`,
 	}
 	return adminCommandOn(c, func(ctx context.Context, c *cobra.Command, a adminCall) error {
+		from, err := copier(a)
+		if err != nil {
+			return err
+		}
 		file, last, size := a.args[0], time.Now(), int64(0)
 		if file == "" {
 			return usageError{errors.New("FILE is empty: name the file to make")}
 		}
-		made, err := a.store.Backup(ctx, file, func(done, all int64) {
+		made, err := from.Backup(ctx, file, func(done, all int64) {
 			size = all
 			if time.Since(last) >= backupNews {
 				last = time.Now()
@@ -66,13 +80,17 @@ serve it from then on. Before that, see that no node serves what it is a copy of
 	}
 	yes := c.Flags().Bool("yes", false, "let nodes serve it")
 	return adminCommandOn(c, func(ctx context.Context, c *cobra.Command, a adminCall) error {
-		found, err := a.store.Contents(ctx)
+		from, err := copier(a)
+		if err != nil {
+			return err
+		}
+		found, err := from.Contents(ctx)
 		if err != nil {
 			return err
 		}
 		if found.CopiedAt.IsZero() {
-			t := table{json: map[string]any{"database": a.config.Database, "fenced": false}}
-			t.add(a.config.Database, "not fenced: nodes may serve it")
+			t := table{json: map[string]any{"database": a.config.Database.Name(), "fenced": false}}
+			t.add(a.config.Database.Name(), "not fenced: nodes may serve it")
 			return t.print(c.OutOrStdout(), a.json)
 		}
 		stats, err := a.store.JobStats(ctx)
@@ -93,11 +111,11 @@ serve it from then on. Before that, see that no node serves what it is a copy of
 			}
 		}
 		t := table{json: map[string]any{
-			"database": a.config.Database, "fenced": !*yes, "copied_at": found.CopiedAt, "origin": found.Origin, "customers": found.Customers, "schema_version": found.Schema,
+			"database": a.config.Database.Name(), "fenced": !*yes, "copied_at": found.CopiedAt, "origin": found.Origin, "customers": found.Customers, "schema_version": found.Schema,
 			"newest_sign_up": optional(found.NewestSignUp), "newest_ledger_entry": optional(found.NewestEntry),
 			"jobs_queued": queued, "jobs_dead": dead, "kept_answers": found.Outcomes, "master_keys_missing": append([]string{}, missing...),
 		}}
-		t.add("database", a.config.Database)
+		t.add("database", a.config.Database.Name())
 		t.add("copied", when(found.CopiedAt))
 		t.add("of", found.Origin)
 		t.add("customers", strconv.FormatInt(found.Customers, 10))
@@ -116,16 +134,16 @@ serve it from then on. Before that, see that no node serves what it is a copy of
 			say(c, "a node runs the queued jobs: mail that was sent already is sent again, Stripe customers are not made twice")
 		}
 		if len(missing) > 0 {
-			say(c, "kept answers can't be repeated without their master key: put it back as %s.key, or set GATEHOUSE_MASTER_KEY", a.config.Database)
+			say(c, "kept answers can't be repeated without their master key: put it back as %s, or set GATEHOUSE_MASTER_KEY", a.config.Database.KeyFile())
 		}
 		if !*yes {
-			say(c, "%s is fenced: say --yes to let nodes serve it", a.config.Database)
+			say(c, "%s is fenced: say --yes to let nodes serve it", a.config.Database.Name())
 			return nil
 		}
-		if err := a.store.Unfence(ctx); err != nil {
+		if err := from.Unfence(ctx); err != nil {
 			return err
 		}
-		say(c, "nodes may serve %s now", a.config.Database)
+		say(c, "nodes may serve %s now", a.config.Database.Name())
 		return nil
 	}, nil)
 }

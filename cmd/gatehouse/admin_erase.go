@@ -90,7 +90,10 @@ the disk's own snapshots.`,
 		if done.Running > 0 {
 			say(c, "%d of the customer's jobs were under way: in a minute look whether a mail was sent, and at Stripe whether the customer is there", done.Running)
 		}
-		if done.Logged {
+		switch {
+		case done.Logged && a.config.Database.URL != "":
+			say(c, "PostgreSQL's log, its archives and free places of its files hold the data until they are recycled or overwritten: see to those by your own rules")
+		case done.Logged:
 			say(c, "the database's log still holds the data, since somebody reads it, such as a backup: run this again when that has ended")
 		}
 		return printCustomer(c, a, done.Customer)

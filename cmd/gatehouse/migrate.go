@@ -65,7 +65,7 @@ func migrateDown() *cobra.Command {
 			return err
 		}
 		if !*yes {
-			return usageError{fmt.Errorf("this loses data of %s: say --yes to do it", config.Database)}
+			return usageError{fmt.Errorf("this loses data of %s: say --yes to do it", config.Database.Name())}
 		}
 		undone, err := app.MigrateDown(c.Context(), config)
 		if err != nil {

@@ -29,6 +29,9 @@ ends it at once with 130. Logs go to standard error.`,
 		if err != nil {
 			return err
 		}
+		if err := config.CanServe(); err != nil {
+			return usageError{err}
+		}
 		// A node must not die of a log that nobody reads any more.
 		signal.Ignore(syscall.SIGPIPE)
 		log, err := telemetry.NewLogger(c.ErrOrStderr(), config.LogFormat, config.LogLevel)

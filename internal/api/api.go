@@ -37,6 +37,8 @@ type Config struct {
 	Trusted []netip.Prefix
 	Metrics *telemetry.Metrics
 	Log     *slog.Logger
+	// Now is the time that answers tell; nil: this machine's.
+	Now func() time.Time
 }
 
 // API serves the public listener.
@@ -65,6 +67,9 @@ type route struct {
 // New returns the API's handler.
 func New(c Config) *API {
 	a := &API{Config: c, mux: http.NewServeMux(), faults: make(map[fault.Kind]prometheus.Counter)}
+	if a.Now == nil {
+		a.Now = time.Now
+	}
 	for kind := range statusOf {
 		a.faults[kind] = c.Metrics.Fault(string(kind))
 	}

@@ -49,7 +49,7 @@ func (l *limitHeaders) pass(x *exchange, d ratelimit.Decision) error {
 		return nil
 	}
 	seconds := ceilSeconds(d.Wait)
-	reset := time.Now().Add(d.Wait)
+	reset := x.route.api.Now().Add(d.Wait)
 	unix := reset.Unix()
 	if reset.Nanosecond() > 0 {
 		unix++

@@ -10,7 +10,9 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,12 +24,12 @@ import (
 	"gatehouse/internal/api"
 	"gatehouse/internal/apikey"
 	"gatehouse/internal/billing"
+	"gatehouse/internal/cluster"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/health"
 	"gatehouse/internal/idempotency"
 	"gatehouse/internal/jobs"
 	"gatehouse/internal/ratelimit"
-	"gatehouse/internal/store/sqlite"
 	"gatehouse/internal/telemetry"
 )
 
@@ -51,8 +53,11 @@ type App struct {
 	jobs            *jobs.Runner
 	health          *health.Checker
 	public, admin   *http.Server
-	publicL, adminL net.Listener // adminL is nil when it is off
-	serving         atomic.Int64 // requests under way on the public listener
+	publicL, adminL net.Listener        // adminL is nil when it is off
+	serving         atomic.Int64        // requests under way on the public listener
+	limits          map[string]string   // policy to "10/60s" or "off"
+	members         *cluster.Membership // nil: there is no cluster
+	joined          chan struct{}       // closed once the cluster knows this node, or could not be told
 }
 
 // New opens the store and the listeners, and starts nothing yet. Its caller
@@ -60,14 +65,14 @@ type App struct {
 func New(ctx context.Context, c Config, version string, log *slog.Logger) (_ *App, err error) {
 	registry := prometheus.NewRegistry()
 	metrics := telemetry.New(registry, version)
-	store, err := sqlite.Open(ctx, sqlite.Options{
-		Path: c.Database, Serve: true, Migrate: c.AutoMigrate, Log: log,
-		Observe: func(call string, took time.Duration, err error) { metrics.StoreCall(call, storeOutcome(err), took) },
-	})
+	store, err := serveStore(ctx, c, func(call string, took time.Duration, err error) { metrics.StoreCall(call, storeOutcome(err), took) }, log)
 	if err != nil {
 		return nil, err
 	}
-	a := &App{config: c, log: log, store: store}
+	a := &App{config: c, log: log, store: store, limits: make(map[string]string)}
+	for name, p := range c.Policies {
+		a.limits[string(name)] = p.String()
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.closeListeners(), store.Close())
@@ -77,10 +82,16 @@ func New(ctx context.Context, c Config, version string, log *slog.Logger) (_ *Ap
 	if err != nil {
 		return nil, fmt.Errorf("name this node: %w", err)
 	}
-	a.jobs = newRunner(c, store, metrics, log)
-	a.health = health.New(health.Facts{
-		Version: version, Mode: string(c.Mode), Node: node, Driver: "sqlite", Off: c.policiesOff(), Jobs: waiting(a.jobs),
-	}, store.Ping)
+	facts := health.Facts{Version: version, Mode: string(c.Mode), Node: node, Driver: c.Database.Driver(), Off: c.policiesOff()}
+	if nodes, ok := store.(cluster.Store); ok {
+		if err := a.member(nodes, node, version, metrics); err != nil {
+			return nil, err
+		}
+		facts.Cluster = func() health.Cluster { return health.Cluster(a.members.State()) }
+	}
+	a.jobs = newRunner(c, store, metrics, a.members.Now, log)
+	facts.Jobs = waiting(a.jobs)
+	a.health = health.New(facts, store.Ping)
 	ring, err := openRing(ctx, c, store, log)
 	if err != nil {
 		return nil, err
@@ -105,6 +116,24 @@ func New(ctx context.Context, c Config, version string, log *slog.Logger) (_ *Ap
 		}
 	}
 	return a, nil
+}
+
+// member makes this node one of the cluster's.
+func (a *App) member(nodes cluster.Store, name, version string, metrics *telemetry.Metrics) error {
+	self, err := cluster.NewNode(name, version, a.limits)
+	if err != nil {
+		return fmt.Errorf("name this node: %w", err)
+	}
+	a.joined = make(chan struct{})
+	first := sync.OnceFunc(func() { close(a.joined) })
+	a.members = cluster.New(nodes, self, func(s cluster.State) {
+		metrics.Nodes(s.Nodes())
+		for policy := range a.limits {
+			metrics.LimitDiffers(policy, slices.Contains(s.Differing, policy))
+		}
+		first()
+	}, a.log)
+	return nil
 }
 
 // serverLog takes what net/http has to say: clients' doings (broken
@@ -157,12 +186,12 @@ func (a *App) newAPI(metrics *telemetry.Metrics, guard *idempotency.Guard) (http
 		return ratelimit.New(c.Policies[name], store, func(o ratelimit.Outcome) { counters[o].Inc() })
 	}
 	return api.New(api.Config{
-		Accounts:   account.NewService(store, policy, time.Now, metrics.SignUp),
-		Keys:       apikey.NewService(store, policy.KeyKind, time.Now),
+		Accounts:   account.NewService(store, policy, a.members.Now, metrics.SignUp),
+		Keys:       apikey.NewService(store, policy.KeyKind, a.members.Now),
 		Ledger:     billing.NewLedger(store),
 		Door:       apikey.NewDoor(store, limiter(ratelimit.API)),
 		Onboarding: limiter(ratelimit.Onboarding), AuthFailure: limiter(ratelimit.AuthFailure),
-		Idempotency: guard, Health: a.health, Trusted: c.TrustedProxies, Metrics: metrics, Log: a.log,
+		Idempotency: guard, Health: a.health, Trusted: c.TrustedProxies, Metrics: metrics, Log: a.log, Now: a.members.Now,
 	}), nil
 }
 

@@ -41,7 +41,8 @@ func (m Mode) KeyKind() apikey.Kind {
 // Config is a node's settings, read.
 type Config struct {
 	Listen, AdminListen string
-	Database            string // the path of a SQLite file
+	Database            Database
+	Cluster             string // the name of the nodes' cluster, which a PostgreSQL database keeps
 	AutoMigrate         bool
 	TrustedProxies      []netip.Prefix
 	Mode                Mode
@@ -110,7 +111,11 @@ func (c *Config) Settings() []settings.Setting {
 			}
 			return address(&c.AdminListen)(s)
 		}},
-		{Name: "database", Default: "sqlite:gatehouse.db", MayHoldPassword: true, Help: "where everything is kept: sqlite:FILE", Read: c.readDatabase},
+		{Name: "database", Default: "sqlite:gatehouse.db", MayHoldPassword: true, Help: "where everything is kept: sqlite:FILE, or postgres://USER@HOST/NAME for many nodes (a password goes into the variable, or its file)", Read: func(s string) (err error) {
+			c.Database, err = ParseDatabase(s)
+			return err
+		}},
+		{Name: "cluster", Default: "gatehouse", Help: "name of the cluster: the first node names its PostgreSQL database so, and nodes of another name are refused it", Read: c.readCluster},
 		{Name: "auto-migrate", Default: "true", Help: "bring the database's schema up to date at start", Read: boolean(&c.AutoMigrate)},
 		{Name: "trusted-proxies", Help: "CIDRs of proxies whose X-Forwarded-For counts, by comma", Read: c.readProxies},
 		{Name: "mode", Default: "live", Help: "live, test or dev; test and dev issue gk_test_ keys", Read: func(s string) error {
@@ -133,7 +138,7 @@ func (c *Config) Settings() []settings.Setting {
 			c.StripeBase, err = stripe.ParseBase(s)
 			return err
 		}},
-		{Name: "master-key", Secret: true, Help: "what secrets are sealed with: 32 bytes in base64; several by comma, of which the first seals and all open; not set: the file beside the database with .key added, which serve makes", Read: func(s string) (err error) {
+		{Name: "master-key", Secret: true, Help: "what secrets are sealed with: 32 bytes in base64; several by comma, of which the first seals and all open; not set: the file beside a SQLite database with .key added, which serve makes; needed on PostgreSQL, the same on all nodes", Read: func(s string) (err error) {
 			c.MasterKeys, err = seal.Parse(s)
 			return err
 		}},
@@ -154,16 +159,20 @@ func (c *Config) Settings() []settings.Setting {
 	return all
 }
 
-func (c *Config) readDatabase(s string) error {
-	scheme, rest, ok := strings.Cut(s, ":")
-	switch {
-	case ok && scheme == "sqlite" && rest != "" && !strings.HasPrefix(rest, "//") && !strings.ContainsAny(rest, "?#"):
-		c.Database = rest
-		return nil
-	case ok && (scheme == "postgres" || scheme == "postgresql"):
-		return errors.New("this version keeps its data in SQLite alone: want sqlite:FILE")
+func (c *Config) readCluster(s string) error {
+	if s == "" || len(s) > 63 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fmt.Errorf("%q: want 1 to 63 printable ASCII characters without spaces, such as production", s)
 	}
-	return errors.New("want sqlite:FILE, such as sqlite:gatehouse.db")
+	c.Cluster = s
+	return nil
+}
+
+// CanServe says what a node is missing that an operator's command is not.
+func (c Config) CanServe() error {
+	if c.Database.URL != "" && !c.MasterKeys.Ready() {
+		return errors.New("master-key: not set, and nodes on PostgreSQL need one, the same on all: set GATEHOUSE_MASTER_KEY to what `openssl rand -base64 32` prints, and keep it")
+	}
+	return nil
 }
 
 func (c *Config) readProxies(s string) error {

@@ -54,7 +54,7 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 		t.Fatal(err, unused)
 	}
 	want := app.Config{
-		Listen: "127.0.0.1:8080", AdminListen: "127.0.0.1:9090", Database: "gatehouse.db", AutoMigrate: true,
+		Listen: "127.0.0.1:8080", AdminListen: "127.0.0.1:9090", Database: app.Database{File: "gatehouse.db"}, Cluster: "gatehouse", AutoMigrate: true,
 		Mode: app.Live, DrainTimeout: 30 * time.Second, StripeBase: "https://api.stripe.com", LogFormat: "json", LogLevel: "info",
 		LoadTestDomains: []string{"load.gatehouse.internal"}, PurgeDomains: []string{"load.gatehouse.internal"},
 	}
@@ -93,8 +93,11 @@ func TestEachSettingTakesItsGoodValues(t *testing.T) {
 		{"listen", "localhost:65535", func(c app.Config) any { return c.Listen }, "localhost:65535"},
 		{"admin-listen", "127.0.0.1:9", func(c app.Config) any { return c.AdminListen }, "127.0.0.1:9"},
 		{"admin-listen", "off", func(c app.Config) any { return c.AdminListen }, ""},
-		{"database", "sqlite:gatehouse.db", func(c app.Config) any { return c.Database }, "gatehouse.db"},
-		{"database", "sqlite:/var/lib/gate house/a:b.db", func(c app.Config) any { return c.Database }, "/var/lib/gate house/a:b.db"},
+		{"database", "sqlite:gatehouse.db", func(c app.Config) any { return c.Database }, app.Database{File: "gatehouse.db"}},
+		{"database", "sqlite:/var/lib/gate house/a:b.db", func(c app.Config) any { return c.Database }, app.Database{File: "/var/lib/gate house/a:b.db"}},
+		{"database", "postgres://gate@db.internal/gatehouse", func(c app.Config) any { return c.Database }, app.Database{URL: "postgres://gate@db.internal/gatehouse"}},
+		{"database", "postgresql:///gatehouse?host=/run/postgresql", func(c app.Config) any { return c.Database.Driver() }, "postgres"},
+		{"cluster", "production-1", func(c app.Config) any { return c.Cluster }, "production-1"},
 		{"auto-migrate", "false", func(c app.Config) any { return c.AutoMigrate }, false},
 		{"auto-migrate", "1", func(c app.Config) any { return c.AutoMigrate }, true},
 		{"drain-timeout", "2s", func(c app.Config) any { return c.DrainTimeout }, 2 * time.Second},
@@ -138,8 +141,10 @@ func TestEachSettingRefusesItsBadValues(t *testing.T) {
 		{"database", "sqlite:a.db?mode=memory", sqlite},
 		{"database", "sqlite:a.db#x", sqlite},
 		{"database", "mysql://u:hunter2@h/db", sqlite},
-		{"database", "postgres://u:hunter2@h/db", "this version keeps its data in SQLite alone"},
-		{"database", "postgresql://u:hunter2@h/db", "this version keeps its data in SQLite alone"},
+		{"database", "postgres:gatehouse", sqlite},
+		{"database", "postgres://u:hunter2@h:port/db", "the URL can't be read"},
+		{"cluster", "", "1 to 63 printable"},
+		{"cluster", "my cluster", "1 to 63 printable"},
 		{"auto-migrate", "yes", "want true or false"},
 		{"mode", "Live", "want live, test or dev"},
 		{"mode", "alive", `want live, test or dev; did you mean "live"?`},

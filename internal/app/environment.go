@@ -31,10 +31,6 @@ type environment struct {
 // how it is set.
 func (a *App) environment(node, version string) http.HandlerFunc {
 	started := time.Now().UTC()
-	limits := make(map[string]string)
-	for name, p := range a.config.Policies {
-		limits[string(name)] = p.String()
-	}
 	return func(w http.ResponseWriter, r *http.Request) {
 		about, err := a.store.About(r.Context())
 		if err != nil {
@@ -46,8 +42,7 @@ func (a *App) environment(node, version string) http.HandlerFunc {
 		err = json.MarshalWrite(w, environment{
 			Node: node, Version: version, Mode: a.config.Mode, Go: runtime.Version(), GOMAXPROCS: runtime.GOMAXPROCS(0),
 			Facts: machine.Read(), StartedAt: started, Database: about,
-			Nodes:  1, // a file serves one
-			Limits: limits,
+			Nodes: a.members.State().Nodes(), Limits: a.limits,
 		}, jsontext.WithIndent("  "), json.Deterministic(true))
 		if err != nil { // the client has left
 			a.log.DebugContext(r.Context(), "the environment could not be told", "err", err)

@@ -15,13 +15,13 @@ import (
 )
 
 // newRunner returns a runner of the kinds of jobs whose means are configured.
-func newRunner(c Config, store Store, metrics *telemetry.Metrics, log *slog.Logger) *jobs.Runner {
+func newRunner(c Config, store Store, metrics *telemetry.Metrics, now func() time.Time, log *slog.Logger) *jobs.Runner {
 	handlers := make(map[jobs.Kind]jobs.Handler)
 	if c.SMTP != nil {
 		handlers[jobs.WelcomeMail] = account.WelcomeMail(store, mail.New(*c.SMTP, *c.MailFrom))
 	}
 	if c.StripeKey != nil {
-		handlers[jobs.StripeCustomer] = account.StripeCustomer(store, stripe.New(*c.StripeKey, c.StripeBase), time.Now)
+		handlers[jobs.StripeCustomer] = account.StripeCustomer(store, stripe.New(*c.StripeKey, c.StripeBase), now)
 	}
 	return jobs.NewRunner(store, handlers, log, jobs.Observer{
 		Tried:   func(k jobs.Kind, o jobs.Outcome, took time.Duration) { metrics.JobTried(string(k), string(o), took) },

@@ -13,13 +13,14 @@ import (
 	"gatehouse/internal/seal"
 )
 
-// keyFile is where the master key lies that a node makes for itself.
-func (c Config) keyFile() string { return c.Database + ".key" }
-
-// masterKeys are those that are set, and after them the one beside the database.
-// A file that can't be read is an error, and the others are returned with it.
+// masterKeys are those that are set, and after them the one beside a SQLite
+// database. A file that can't be read is an error, and the others are returned
+// with it.
 func (c Config) masterKeys() (*seal.Ring, error) {
-	text, err := os.ReadFile(c.keyFile())
+	if c.Database.KeyFile() == "" {
+		return c.MasterKeys, nil
+	}
+	text, err := os.ReadFile(c.Database.KeyFile())
 	if errors.Is(err, os.ErrNotExist) {
 		return c.MasterKeys.With(nil), nil
 	}
@@ -31,7 +32,7 @@ func (c Config) masterKeys() (*seal.Ring, error) {
 		err = errors.New("it is empty")
 	}
 	if err != nil {
-		err = fmt.Errorf("master key in %s: %w", c.keyFile(), err)
+		err = fmt.Errorf("master key in %s: %w", c.Database.KeyFile(), err)
 	}
 	return c.MasterKeys.With(beside), err
 }
@@ -59,22 +60,22 @@ func openRing(ctx context.Context, c Config, store Store, log *slog.Logger) (*se
 	}
 	if damaged != nil {
 		log.ErrorContext(ctx, "a master key can't be used", "err", damaged)
-	} else if !ring.Ready() && len(sealedWith) == 0 {
+	} else if !ring.Ready() && len(sealedWith) == 0 && c.Database.KeyFile() != "" {
 		text := seal.NewKey()
-		if err := writeKey(c.keyFile(), text); err != nil {
+		if err := writeKey(c.Database.KeyFile(), text); err != nil {
 			return nil, fmt.Errorf("master key: %w (or set GATEHOUSE_MASTER_KEY)", err)
 		}
-		log.InfoContext(ctx, "made a master key: keep a copy of it apart from the database's", "file", c.keyFile())
+		log.InfoContext(ctx, "made a master key: keep a copy of it apart from the database's", "file", c.Database.KeyFile())
 		if ring, err = seal.Parse(text); err != nil {
 			return nil, err
 		}
 	}
 	if !ring.Ready() {
-		log.ErrorContext(ctx, "there is no master key: requests with an Idempotency-Key are refused", "file", c.keyFile())
+		log.ErrorContext(ctx, "there is no master key: requests with an Idempotency-Key are refused", "file", c.Database.KeyFile())
 	}
 	for _, id := range sealedWith {
 		if !ring.Holds(id) {
-			log.ErrorContext(ctx, "answers kept under Idempotency-Keys can't be repeated: the master key they are sealed with is not here; add it to GATEHOUSE_MASTER_KEY, or put its file back", "key_id", id, "file", c.keyFile())
+			log.ErrorContext(ctx, "answers kept under Idempotency-Keys can't be repeated: the master key they are sealed with is not here; add it to GATEHOUSE_MASTER_KEY, or put its file back", "key_id", id, "file", c.Database.KeyFile())
 		}
 	}
 	return ring, nil

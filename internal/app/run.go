@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"gatehouse/internal/cluster"
 	"gatehouse/internal/jobs"
 	"gatehouse/internal/ratelimit"
 )
@@ -39,6 +40,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	ballast := make([]byte, ballastSize)
 	defer runtime.KeepAlive(ballast)
 	defer func() { err = errors.Join(err, a.closeStore()) }()
+	defer a.join(ctx)()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return serve(a.public, a.publicL) })
 	if a.adminL != nil {
@@ -71,6 +73,29 @@ func (a *App) Run(ctx context.Context) (err error) {
 	a.announce()
 	a.announceJobs(ctx)
 	return g.Wait()
+}
+
+// join tells the cluster of this node, and waits a moment for what it answers:
+// from then on the node goes by the database's clock. The function it returns
+// leaves the cluster again; a node that drains still belongs to it.
+func (a *App) join(ctx context.Context) (leave func()) {
+	if a.members == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		a.members.Run(ctx)
+	}()
+	select {
+	case <-a.joined:
+	case <-time.After(cluster.Beat):
+	}
+	return func() {
+		cancel()
+		<-left
+	}
 }
 
 // closePatience is how long the last commit may take: a disk that hangs must
@@ -171,7 +196,7 @@ func (a *App) announce() {
 	if host, _, err := net.SplitHostPort(a.config.AdminListen); err == nil && !isLoopback(host) {
 		a.log.Warn("metrics and pprof are served beyond this machine, without authentication", "admin_listen", a.config.AdminListen)
 	}
-	args := []any{"listen", a.Addr().String(), "database", "sqlite:" + a.config.Database, "mode", string(a.config.Mode)}
+	args := []any{"listen", a.Addr().String(), "database", a.config.Database.String(), "mode", string(a.config.Mode)}
 	if l := a.AdminAddr(); l != nil {
 		args = append(args, "admin_listen", l.String())
 	}

@@ -3,18 +3,32 @@ package app
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"time"
 
 	"gatehouse/internal/store"
+	"gatehouse/internal/store/postgres"
 	"gatehouse/internal/store/sqlite"
 )
 
 // Store is what operators' commands work on.
 type Store = store.Store
 
-// OpenStore opens the database for an operator's command, beside a node that
-// serves it or without one. The schema must be up to date.
+// OpenStore opens the database for an operator's command, beside nodes that
+// serve it or without one. The schema must be up to date.
 func OpenStore(ctx context.Context, c Config) (Store, error) {
-	return sqlite.Open(ctx, sqlite.Options{Path: c.Database})
+	if c.Database.URL == "" {
+		return sqlite.Open(ctx, sqlite.Options{Path: c.Database.File})
+	}
+	return postgres.Open(ctx, postgres.Options{URL: c.Database.URL, Cluster: c.Cluster})
+}
+
+// serveStore opens the database for a node.
+func serveStore(ctx context.Context, c Config, observe func(string, time.Duration, error), log *slog.Logger) (Store, error) {
+	if c.Database.URL == "" {
+		return sqlite.Open(ctx, sqlite.Options{Path: c.Database.File, Serve: true, Migrate: c.AutoMigrate, Observe: observe, Log: log})
+	}
+	return postgres.Open(ctx, postgres.Options{URL: c.Database.URL, Cluster: c.Cluster, Serve: true, Migrate: c.AutoMigrate, Observe: observe, Log: log})
 }
 
 // Migration is one step of the schema's history.
@@ -25,23 +39,43 @@ type Migration struct {
 }
 
 // MigrateUp brings the schema up to date, of a new database too.
-func MigrateUp(ctx context.Context, c Config) error { return sqlite.Up(ctx, c.Database) }
+func MigrateUp(ctx context.Context, c Config) error {
+	if c.Database.URL == "" {
+		return sqlite.Up(ctx, c.Database.File)
+	}
+	return postgres.Up(ctx, c.Database.URL)
+}
 
 // Migrations lists the schema's history as far as this version knows it.
-func Migrations(ctx context.Context, c Config) ([]Migration, error) {
-	found, err := sqlite.Status(ctx, c.Database)
-	if err != nil {
-		return nil, fmt.Errorf("read migrations: %w", err)
+func Migrations(ctx context.Context, c Config) (all []Migration, err error) {
+	all = []Migration{}
+	if c.Database.URL == "" {
+		found, err := sqlite.Status(ctx, c.Database.File)
+		for _, m := range found {
+			all = append(all, Migration(m))
+		}
+		return all, wrapMigrations(err)
 	}
-	all := make([]Migration, 0, len(found))
+	found, err := postgres.Status(ctx, c.Database.URL)
 	for _, m := range found {
 		all = append(all, Migration(m))
 	}
-	return all, nil
+	return all, wrapMigrations(err)
+}
+
+func wrapMigrations(err error) error {
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	return nil
 }
 
 // MigrateDown undoes the newest migration and returns its name.
 func MigrateDown(ctx context.Context, c Config) (string, error) {
-	m, err := sqlite.Down(ctx, c.Database)
+	if c.Database.URL == "" {
+		m, err := sqlite.Down(ctx, c.Database.File)
+		return m.Name, err
+	}
+	m, err := postgres.Down(ctx, c.Database.URL)
 	return m.Name, err
 }

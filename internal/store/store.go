@@ -12,7 +12,8 @@ import (
 	"gatehouse/internal/ratelimit"
 )
 
-// Store is all that a node and an operator's commands ask of a database.
+// Store is all that a node and an operator's commands ask of a database. What
+// one kind of database alone can do is a capability: Copier, cluster.Store.
 type Store interface {
 	account.Store
 	account.Registry
@@ -20,7 +21,6 @@ type Store interface {
 	apikey.Registry
 	billing.Store
 	billing.Auditor
-	Copier
 	idempotency.Store
 	jobs.Admin
 	jobs.Queue
@@ -36,7 +36,8 @@ type Store interface {
 	Close() error
 }
 
-// Copier makes copies of a database that no node serves by mistake.
+// Copier makes copies of a database that no node serves by mistake. SQLite's
+// store is one; a PostgreSQL is backed up with its own tools.
 type Copier interface {
 	// Backup copies the database, as it is at one moment, to a new file, also
 	// beside a node that serves it, and says what is in the copy. The copy is

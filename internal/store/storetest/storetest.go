@@ -21,18 +21,30 @@ type Backend struct {
 	store.Store
 	// Clock moves the store's clock.
 	Clock *Clock
+	// KeepsErased says that the database's log holds what was erased until it is
+	// recycled.
+	KeepsErased bool
 	// Reopen closes the store and opens it again on the same data.
 	Reopen func(testing.TB) store.Store
 }
 
 // Clock is a store's clock in the tests' hands.
 type Clock struct {
-	mu sync.Mutex
-	at time.Time
+	mu  sync.Mutex
+	at  time.Time
+	set func(time.Time) // where the database has the clock
 }
 
 // NewClock returns a clock that stands still until it is moved.
 func NewClock() *Clock { return &Clock{at: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)} }
+
+// Lend has set called with the clock's time, now and whenever it is moved.
+func (c *Clock) Lend(set func(time.Time)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.set = set
+	set(c.at)
+}
 
 // Now is the clock's time.
 func (c *Clock) Now() time.Time {
@@ -46,6 +58,9 @@ func (c *Clock) Move(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at = c.at.Add(d)
+	if c.set != nil {
+		c.set(c.at)
+	}
 }
 
 // Run tests the store that open opens.

@@ -1,0 +1,25 @@
+package postgres
+
+import (
+	"context"
+
+	"gatehouse/internal/store"
+)
+
+// About implements store.Store.
+func (s *Store) About(ctx context.Context) (store.About, error) {
+	about := store.About{Driver: "postgres", Settings: make(map[string]string)}
+	// Those that decide durability and speed.
+	rows, err := list(ctx, s, "about", `SELECT name, coalesce(nullif(current_setting(name), ''), 'none') FROM unnest(ARRAY['server_version', 'fsync', 'full_page_writes',
+		'synchronous_commit', 'synchronous_standby_names', 'shared_buffers', 'max_connections', 'wal_level']) AS name`, nil,
+		func(scan scanner) (setting [2]string, err error) {
+			err = scan(&setting[0], &setting[1])
+			return setting, err
+		})
+	for _, r := range rows {
+		about.Settings[r[0]] = r[1]
+	}
+	about.Version = about.Settings["server_version"]
+	delete(about.Settings, "server_version")
+	return about, err
+}

@@ -1,0 +1,69 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"gatehouse/internal/fault"
+)
+
+// SQLSTATEs that are told apart. See PostgreSQL's appendix A.
+const (
+	readOnly         = "25006"
+	deadlock         = "40P01"
+	serialization    = "40001"
+	lockNotAvailable = "55P03"
+	undefinedTable   = "42P01"
+)
+
+// sqlState is the server's code of an error; "" where it is none of the
+// server's.
+func sqlState(err error) string {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.Code
+	}
+	return ""
+}
+
+// bug is an error of ours, and not of the database.
+type bug struct{ error }
+
+// passing says whether an error is the server's, the network's or another
+// transaction's rather than the statement's own: later the same may succeed.
+func passing(err error) bool {
+	switch state := sqlState(err); {
+	case state == "":
+		_, scan := errors.AsType[pgx.ScanArgError](err)
+		_, ours := errors.AsType[bug](err)
+		return !scan && !ours && !errors.Is(err, pgx.ErrNoRows)
+	case state == readOnly, state == deadlock, state == serialization, state == lockNotAvailable:
+		return true
+	default:
+		switch state[:2] {
+		case "08", "53", "57", "58", "XX": // connection, resources, operator, system, internal
+			return true
+		}
+		return false
+	}
+}
+
+// away makes an error of the database one that callers know. Faults of ours and
+// bugs stay what they are.
+func (s *Store) away(err error) error {
+	if err == nil {
+		return nil
+	}
+	if sqlState(err) == readOnly { // after a failover this server may never be written again
+		s.pool.Reset()
+	}
+	if _, ours := errors.AsType[*fault.Error](err); ours {
+		return err
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || passing(err) {
+		return fault.Away(err)
+	}
+	return err
+}

@@ -1,0 +1,318 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"gatehouse/internal/account"
+	"gatehouse/internal/jobs"
+)
+
+// Options say how a database is opened.
+type Options struct {
+	// URL is the database's, as libpq has it: postgres://user@host/name.
+	URL string
+	// Cluster is the name of the cluster that the database must belong to. The
+	// first node that serves a database gives it its name. Empty: any.
+	Cluster string
+	// Serve is for nodes.
+	Serve bool
+	// Migrate brings the schema up to date. Without it an older schema is an
+	// error.
+	Migrate bool
+	// Observe is told how long each call took, by its name; nil: nobody is.
+	Observe func(call string, took time.Duration, err error)
+	// Log is where the store says that the database fails, and that it works
+	// again.
+	Log *slog.Logger
+}
+
+// Store is an open database.
+type Store struct {
+	pool    *pgxpool.Pool
+	log     *slog.Logger
+	observe func(string, time.Duration, error)
+	failing atomic.Bool // a call found the database away
+
+	signUps  *lane[signUp, account.Customer]
+	finished *lane[jobs.Job, struct{}]
+
+	mu         sync.Mutex
+	closed     bool
+	turnstiles map[turnstileKey]*turnstile
+}
+
+const (
+	// conns is how many connections a node has at most: the lanes' own, and some
+	// for what is seldom. A database of N nodes sees N times as many. The URL's
+	// pool_max_conns overrides it.
+	conns = 16
+	// acquireTimeout is how long a call waits for a connection where all are
+	// busy or the server does not answer: then it fails fast.
+	acquireTimeout = time.Second
+	// connectTimeout bounds the making of one.
+	connectTimeout = 2 * time.Second
+	// lockTimeout is how long a statement waits for another's lock. Those that
+	// are held as they should be take milliseconds.
+	lockTimeout = 200 * time.Millisecond
+	// patientLocks is how long a seldom one does: beside a purge, say.
+	patientLocks = 2 * time.Second
+)
+
+// Open opens the database at o.URL. The caller closes it.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Observe == nil {
+		o.Observe = func(string, time.Duration, error) {}
+	}
+	if o.Migrate {
+		if err := Up(ctx, o.URL); err != nil {
+			return nil, err
+		}
+	}
+	config, err := poolConfig(o.URL)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	s := &Store{pool: pool, log: o.Log, observe: o.Observe, turnstiles: make(map[turnstileKey]*turnstile)}
+	if err := s.join(ctx, o); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	s.signUps = newLane(s.openGroup)
+	s.finished = newLane(s.finishGroup)
+	return s, nil
+}
+
+// poolConfig reads a URL. What decides durability and how long anything may
+// take is ours to say; the rest is the URL's.
+func poolConfig(url string) (*pgxpool.Config, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, errors.New("the database's URL can't be read: want postgres://USER@HOST/NAME") // the error could hold a password
+	}
+	if !hasPoolSize(url) {
+		config.MaxConns = conns
+	}
+	c := config.ConnConfig
+	if c.ConnectTimeout == 0 || c.ConnectTimeout > connectTimeout {
+		c.ConnectTimeout = connectTimeout
+	}
+	if c.ValidateConnect == nil {
+		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite // of several hosts, the primary
+	}
+	for name, value := range map[string]string{
+		"application_name":   "gatehouse",
+		"synchronous_commit": "on", // an acknowledged write is on the disk, and on a synchronous standby's
+		"lock_timeout":       milliseconds(lockTimeout),
+		// Where a node hangs in a transaction, others must not wait for it long.
+		"idle_in_transaction_session_timeout": milliseconds(2 * callTimeout),
+		// All that is asked often is a look-up by key. Plans are kept, and those
+		// made while a table is new and small must fit it when it is large.
+		"enable_seqscan": "off", "jit": "off",
+	} {
+		if _, given := c.RuntimeParams[name]; !given || name == "synchronous_commit" {
+			c.RuntimeParams[name] = value
+		}
+	}
+	return config, nil
+}
+
+func hasPoolSize(url string) bool {
+	c, err := pgconn.ParseConfig(url)
+	return err == nil && c.RuntimeParams["pool_max_conns"] != ""
+}
+
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+
+// Close finishes what has queued and closes the connections.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	all := s.turnstiles
+	s.mu.Unlock()
+	for _, t := range all {
+		t.close()
+	}
+	s.signUps.close()
+	s.finished.close()
+	s.pool.Close()
+	return nil
+}
+
+// Ping says whether the database can be read and written.
+func (s *Store) Ping(ctx context.Context) error {
+	return s.call(ctx, "ping", func(ctx context.Context, c *pgxpool.Conn) error {
+		var readOnly string
+		err := c.QueryRow(ctx, "SELECT current_setting('transaction_read_only') FROM cluster").Scan(&readOnly)
+		if err == nil && readOnly != "off" {
+			err = errors.New("the database can't be written: it is read-only")
+		}
+		return err
+	})
+}
+
+// call runs something on a connection of its own, bounded in time, and tells
+// the observer.
+func (s *Store) call(ctx context.Context, name string, run func(context.Context, *pgxpool.Conn) error) error {
+	start := time.Now()
+	err := s.away(s.connected(ctx, run))
+	s.observe(name, time.Since(start), err)
+	return err
+}
+
+func (s *Store) connected(ctx context.Context, run func(context.Context, *pgxpool.Conn) error) error {
+	waiting, cancel := context.WithTimeout(ctx, acquireTimeout)
+	c, err := s.pool.Acquire(waiting)
+	cancel()
+	if err != nil {
+		s.fails(err)
+		return fmt.Errorf("get a connection: %w", err)
+	}
+	defer c.Release()
+	ctx, cancel = context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	err = run(ctx, c)
+	if err != nil && c.Conn().IsClosed() {
+		s.fails(err)
+	} else {
+		s.works()
+	}
+	return err
+}
+
+// fails says that the database is away, if that is news.
+func (s *Store) fails(err error) {
+	if !s.failing.Swap(true) {
+		s.log.Error("the database is away", "err", err)
+	}
+}
+
+// works says that it is back, if it was away.
+func (s *Store) works() {
+	if s.failing.Load() && s.failing.Swap(false) {
+		s.log.Info("the database is back")
+	}
+}
+
+// change is one writing call, in one transaction. What it refuses is rolled
+// back. It may wait for locks longer than a lane does.
+func (s *Store) change(ctx context.Context, name string, run func(context.Context, pgx.Tx) error) error {
+	return s.call(ctx, name, func(ctx context.Context, c *pgxpool.Conn) error {
+		return inTx(ctx, c, pgx.TxOptions{}, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = "+milliseconds(patientLocks)); err != nil {
+				return err
+			}
+			return run(ctx, tx)
+		})
+	})
+}
+
+func inTx(ctx context.Context, c *pgxpool.Conn, o pgx.TxOptions, run func(pgx.Tx) error) (err error) {
+	tx, err := c.BeginTx(ctx, o)
+	if err != nil {
+		return err
+	}
+	if err := run(tx); err != nil {
+		// Where that fails, the pool throws the connection away, which ends
+		// the transaction as well.
+		_ = tx.Rollback(context.WithoutCancel(ctx))
+		return err
+	}
+	return tx.Commit(ctx)
+}
+
+// mutate is one writing call with a result.
+func mutate[T any](ctx context.Context, s *Store, name string, run func(context.Context, pgx.Tx) (T, error)) (result T, err error) {
+	err = s.change(ctx, name, func(ctx context.Context, tx pgx.Tx) (err error) {
+		result, err = run(ctx, tx)
+		return err
+	})
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return result, nil
+}
+
+// query is one reading call of one row at most.
+func (s *Store) query(ctx context.Context, name, query string, args []any, into ...any) error {
+	return s.call(ctx, name, func(ctx context.Context, c *pgxpool.Conn) error {
+		return c.QueryRow(ctx, query, args...).Scan(into...)
+	})
+}
+
+// queryer is a connection or a transaction.
+type queryer interface {
+	Query(ctx context.Context, query string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, query string, args ...any) pgx.Row
+}
+
+// scanner reads one row.
+type scanner = func(into ...any) error
+
+// each reads rows, one call of read for each.
+func each(ctx context.Context, q queryer, query string, args []any, read func(scanner) error) error {
+	rows, err := q.Query(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := read(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// list is a reading call of many rows.
+func list[T any](ctx context.Context, s *Store, name, query string, args []any, read func(scanner) (T, error)) (found []T, err error) {
+	err = s.call(ctx, name, func(ctx context.Context, c *pgxpool.Conn) error {
+		found = nil
+		return each(ctx, c, query, args, func(scan scanner) error {
+			v, err := read(scan)
+			found = append(found, v)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+func instant(us int64) time.Time { return time.UnixMicro(us).UTC() }
+
+// optional reads a time that may be absent.
+func optional(us *int64) time.Time {
+	if us == nil {
+		return time.Time{}
+	}
+	return instant(*us)
+}
+
+// micros stores a time that may be absent.
+func micros(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	us := t.UnixMicro()
+	return &us
+}

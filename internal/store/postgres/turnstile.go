@@ -1,0 +1,287 @@
+package postgres
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"gatehouse/internal/apikey"
+	"gatehouse/internal/fault"
+	"gatehouse/internal/ratelimit"
+)
+
+// ask is one request for a place: by the window's key or, where an API key is
+// checked in the same step, by what was presented.
+type ask struct {
+	id   string // the window's key, or the key's public id
+	hash []byte // nil: the window's key
+}
+
+// pass is what became of it.
+type pass struct {
+	who      apikey.Principal // zero: none, or no usable key
+	decision ratelimit.Decision
+}
+
+type asked = call[ask, pass]
+
+// turnstileKey is what the requests of one statement have in common.
+type turnstileKey struct {
+	policy ratelimit.Name
+	limit  ratelimit.Limit
+	keys   bool // API keys are checked
+}
+
+// turnstile decides the requests of one policy, one statement for all that
+// queue meanwhile. A key whose row another transaction keeps locked is moved to
+// a lane of its own until it is free.
+type turnstile struct {
+	turnstileKey
+	store *Store
+	main  *lane[ask, pass]
+
+	mu   sync.Mutex
+	slow map[string]*lane[ask, pass]
+}
+
+const (
+	// maxSlow bounds the keys that have lanes of their own, since each of them
+	// holds a connection while it waits. Requests for more are refused.
+	maxSlow = 4
+	// rounds is how often a statement is tried that does not decide all it was
+	// asked: another took the last place while it waited, or holds a lock.
+	rounds = 4
+)
+
+func (s *Store) turnstile(k turnstileKey) (*turnstile, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, fault.Away(errClosed)
+	}
+	t, ok := s.turnstiles[k]
+	if !ok {
+		t = &turnstile{turnstileKey: k, store: s, slow: make(map[string]*lane[ask, pass])}
+		t.main = newLane(t.runMain)
+		s.turnstiles[k] = t
+	}
+	return t, nil
+}
+
+// enter decides one request. A caller that leaves does not take its request
+// back: what it sent is counted.
+func (s *Store) enter(ctx context.Context, name string, k turnstileKey, a ask) (p pass, err error) {
+	start := time.Now()
+	t, err := s.turnstile(k)
+	if err == nil {
+		p, err = t.lane(a.id).do(context.WithoutCancel(ctx), a)
+	}
+	s.observe(name, time.Since(start), err)
+	return p, err
+}
+
+func (t *turnstile) lane(id string) *lane[ask, pass] {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if l, ok := t.slow[id]; ok {
+		return l
+	}
+	return t.main
+}
+
+func (t *turnstile) close() {
+	t.main.close() // first: it opens the others
+	t.mu.Lock()
+	slow := t.slow
+	t.slow = nil
+	t.mu.Unlock()
+	for _, l := range slow {
+		l.close()
+	}
+}
+
+// runMain decides a group. If another's lock holds it up, the keys that are
+// locked are moved aside, and the rest goes on.
+func (t *turnstile) runMain(ctx context.Context, group []*asked) {
+	err := t.run(ctx, group)
+	for try := 1; sqlState(err) == lockNotAvailable && try < rounds; try++ {
+		var locked map[string]bool
+		if locked, err = t.locked(ctx, group); err != nil {
+			break
+		}
+		group = slices.DeleteFunc(group, func(c *asked) bool {
+			if locked[c.in.id] {
+				t.aside(c)
+			}
+			return locked[c.in.id]
+		})
+		err = t.run(ctx, group)
+	}
+	t.fail(group, err)
+}
+
+func (t *turnstile) fail(group []*asked, err error) {
+	if err == nil {
+		return
+	}
+	err = t.store.away(err)
+	for _, c := range group {
+		c.answer(pass{}, err)
+	}
+}
+
+// aside moves a call to a lane of its key's own.
+func (t *turnstile) aside(c *asked) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l, ok := t.slow[c.in.id]
+	if !ok {
+		if t.slow == nil || len(t.slow) == maxSlow {
+			c.answer(pass{}, fault.Away(errLocked))
+			return
+		}
+		l = newLane(func(ctx context.Context, group []*asked) { t.runSlow(ctx, group) })
+		t.slow[c.in.id] = l
+	}
+	c.taken.Store(false) // this lane's again
+	if err := l.add(c); err != nil {
+		c.answer(pass{}, err)
+	}
+}
+
+// runSlow decides requests of one key that was locked. The lane ends with the
+// first group that finds it free; what has queued behind that is done by its
+// close.
+func (t *turnstile) runSlow(ctx context.Context, group []*asked) {
+	err := t.run(ctx, group)
+	t.fail(group, err)
+	if sqlState(err) == lockNotAvailable {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if l, ok := t.slow[group[0].in.id]; ok {
+		delete(t.slow, group[0].in.id)
+		go l.close() // it is this very goroutine that is to end
+	}
+}
+
+// run decides all of a group, or returns an error, and then has answered none:
+// places may have been taken.
+func (t *turnstile) run(ctx context.Context, group []*asked) error {
+	passes := make([]pass, len(group))
+	left := make([]int, len(group)) // indices into group
+	for i := range left {
+		left[i] = i
+	}
+	for try := 0; len(left) > 0; try++ {
+		if try == rounds {
+			return errContended
+		}
+		err := t.store.connected(ctx, func(ctx context.Context, c *pgxpool.Conn) (err error) {
+			left, err = t.decide(ctx, c, group, left, passes)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for i, c := range group {
+		c.answer(passes[i], nil)
+	}
+	return nil
+}
+
+// window is what the statement says of one key's window.
+type window struct {
+	granted       int   // of those asked for: the first ones
+	held          int   // stamps in it, with those
+	oldest, frees int64 // the oldest stamp, and the one whose leaving makes room
+	clock         int64 // when those were read
+}
+
+func windowOf(a []int64) window { return window{int(a[0]), int(a[1]), a[2], a[3], a[4]} }
+
+// decision is that of the i-th request of the key in this statement.
+func (w window) decision(l ratelimit.Limit, i int) ratelimit.Decision {
+	from := w.frees
+	d := ratelimit.Decision{Admitted: i < w.granted}
+	if d.Admitted {
+		d.Remaining = max(0, l.Count-(w.held-w.granted+i+1))
+		from = w.oldest
+	}
+	d.Wait = time.Duration(from-w.clock)*time.Microsecond + l.Window
+	return d
+}
+
+// decide asks the database for the requests left, writes into passes what it
+// says, and returns those that it did not decide.
+func (t *turnstile) decide(ctx context.Context, c *pgxpool.Conn, group []*asked, left []int, passes []pass) (undecided []int, err error) {
+	keys := make([]string, len(left)) // the windows' keys, by left; "": no usable API key
+	windows := make(map[string]window, len(left))
+	how := []any{string(t.policy), t.limit.Count, t.limit.Window.Microseconds()}
+	switch {
+	case t.keys:
+		ids, hashes := make([]string, len(left)), make([][]byte, len(left))
+		for i, at := range left {
+			ids[i], hashes[i], passes[at] = group[at].in.id, group[at].in.hash, pass{}
+		}
+		query, args := enterSQL, append([]any{ids, hashes}, how...)
+		if t.limit.Count == 0 {
+			query, args = noteSQL, args[:2]
+		}
+		err = each(ctx, c, query, args, func(scan scanner) error {
+			var i int
+			var who apikey.Principal
+			var w []int64
+			if err := scan(&i, &who.CustomerID, &who.KeyID, &who.Suspended, &w); err != nil {
+				return err
+			}
+			passes[left[i-1]].who, keys[i-1] = who, who.KeyID
+			if w != nil {
+				windows[who.KeyID] = windowOf(w)
+			}
+			return nil
+		})
+	default:
+		counts := make(map[string]int32, len(left))
+		for i, at := range left {
+			keys[i] = group[at].in.id
+			counts[keys[i]]++
+		}
+		asked, ns := make([]string, 0, len(counts)), make([]int32, 0, len(counts))
+		for key, n := range counts {
+			asked, ns = append(asked, key), append(ns, n)
+		}
+		err = each(ctx, c, takeSQL, append([]any{asked, ns}, how...), func(scan scanner) error {
+			var key string
+			var w []int64
+			if err := scan(&key, &w); err != nil {
+				return err
+			}
+			windows[key] = windowOf(w)
+			return nil
+		})
+	}
+	if err != nil || t.limit.Count == 0 {
+		return nil, err
+	}
+	nth := make(map[string]int, len(windows))
+	for i, at := range left {
+		if keys[i] == "" {
+			continue
+		}
+		w, ok := windows[keys[i]]
+		d := w.decision(t.limit, nth[keys[i]])
+		nth[keys[i]]++
+		if !ok || !d.Admitted && d.Wait <= 0 { // others took the last place, or one has just become free
+			undecided = append(undecided, at)
+			continue
+		}
+		passes[at].decision = d
+	}
+	return undecided, nil
+}
