@@ -12,7 +12,7 @@ import (
 
 func adminCommand() *cobra.Command {
 	c := group("admin", "Look at customers, keys, ledgers and jobs, change and back them up, on the database itself",
-		customersCommand(), keysCommand(), ledgerCommand(), jobsCommand(), backup(), unfence())
+		customersCommand(), keysCommand(), ledgerCommand(), jobsCommand(), backup(), unfence(), copyCommand())
 	c.Long = "Works on the database itself: whether or not a node serves it, and at once for\none that does."
 	return c
 }

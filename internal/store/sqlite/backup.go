@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	driver "modernc.org/sqlite"
@@ -183,6 +184,9 @@ func notFenced(ctx context.Context, path string) (err error) {
 		return nil
 	case err != nil:
 		return fmt.Errorf("read the fence of %s: %w", path, err)
+	case strings.HasPrefix(origin, moving), strings.HasPrefix(origin, moved):
+		return fmt.Errorf("%s is fenced since %s, %s, and is not served: if that database is empty or given up, `gatehouse admin unfence --database sqlite:%[1]s` shows what is in this one, and with --yes lets nodes serve it",
+			path, instant(at).Format(time.RFC3339), origin)
 	}
 	return fmt.Errorf("%s is a copy of %s made at %s, and is not served before you say so: `gatehouse admin unfence --database sqlite:%[1]s` shows what it is, and with --yes lets nodes serve it",
 		path, origin, instant(at).Format(time.RFC3339))

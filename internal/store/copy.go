@@ -1,0 +1,94 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+)
+
+// Kind is what a column holds, and so what is compared of it once it is copied.
+type Kind string
+
+// The kinds: how a value is handed over, and what is added up.
+const (
+	Text   Kind = "text"   // a string; octets
+	Int    Kind = "int"    // an int64; itself
+	Bool   Kind = "bool"   // a bool; how many are true
+	Bytes  Kind = "bytes"  // a []byte; octets
+	Stamps Kind = "stamps" // a []int64; how many
+)
+
+// Column is one column of a Table.
+type Column struct {
+	Name string
+	Kind Kind
+}
+
+// Table is a table as both kinds of database have it.
+type Table struct {
+	Name    string
+	Key     int // how many columns, the first ones, name a row
+	Columns []Column
+}
+
+// Tables are all that hold data, each after those that it refers to. What
+// belongs to one database is not in them: its migrations, fence and nodes, a
+// purge under way, and the order in which SQLite wrote its outcomes.
+func Tables() []Table {
+	return []Table{
+		{"customers", 1, slices.Concat(
+			of(Text, "id", "name", "email", "email_canonical", "company", "source", "subscription_plan", "subscription_state", "stripe_customer_id"),
+			of(Int, "trial_fixes_limit", "trial_fixes_used", "credit_balance", "credit_debt", "created_at", "suspended_at", "erased_at"),
+			of(Bool, "load_test"))},
+		{"api_keys", 2, slices.Concat(
+			of(Text, "customer_id", "id", "public_id", "prefix", "name"),
+			of(Bytes, "hash"),
+			of(Int, "created_at", "last_used_at", "expires_at", "retires_at", "revoked_at"))},
+		{"ledger_entries", 2, slices.Concat(
+			of(Text, "customer_id"),
+			of(Int, "number"),
+			of(Text, "id", "source", "reference"),
+			of(Int, "amount", "balance_after", "created_at"))},
+		{"rate_windows", 2, slices.Concat(of(Text, "policy", "key"), of(Stamps, "stamps"), of(Int, "granted"))},
+		{"jobs", 2, slices.Concat(
+			of(Text, "kind", "subject", "reason"),
+			of(Int, "created_at", "due_at", "claim", "tries", "dead_at"),
+			of(Bool, "running"))},
+		{"outcomes", 1, slices.Concat(
+			of(Bytes, "request", "body", "sealed"),
+			of(Text, "customer_id", "key_id"),
+			of(Int, "created_at", "status"))},
+	}
+}
+
+func of(kind Kind, names ...string) (all []Column) {
+	for _, name := range names {
+		all = append(all, Column{name, kind})
+	}
+	return all
+}
+
+// Sums are what must be equal in a table and its copy. Each database adds up
+// what it has stored.
+type Sums struct {
+	Rows    int64
+	Columns []string // as Table.Columns; decimal, since it may exceed an int64
+}
+
+// Copied is a table that was copied, and what is equal on both sides.
+type Copied struct {
+	Table Table
+	Sums  Sums
+}
+
+// Source is a database at one moment, for a copy.
+type Source interface {
+	Sums(ctx context.Context, t Table) (Sums, error)
+	// Rows yields all rows, each time in the same order; nil values are NULL. A
+	// row is the consumer's until it asks for the next.
+	Rows(ctx context.Context, t Table) iter.Seq2[[]any, error]
+}
+
+// ErrMaybeCopied says that nobody knows whether a copy was committed.
+var ErrMaybeCopied = errors.New("the copy may be committed or not: the target holds all of it, or nothing")
