@@ -350,7 +350,7 @@ func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {
 	_, _, _, err := app.LoadConfig(
 		map[string]string{"listen": "8080", "database": "postgres://u:hunter2@h/db"},
 		[]string{"GATEHOUSE_MODE=prod", "GATEHOUSE_LIMIT_API=many", "GATEHOUSE_LIMIT_APIS=1/1s", "GATEHOUSE_TLS_CERT=a.pem"}, "")
-	says(t, err, "listen (flag --listen)", "database (flag --database)", "flag --database holds a password", "mode (variable GATEHOUSE_MODE)",
+	says(t, err, "listen (flag --listen)", "flag --database holds a password", "mode (variable GATEHOUSE_MODE)",
 		"limit-api (variable GATEHOUSE_LIMIT_API)", `unknown variable GATEHOUSE_LIMIT_APIS; did you mean "GATEHOUSE_LIMIT_API"?`)
 	if strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("the error tells the password: %v", err)

@@ -40,7 +40,8 @@ func (a *App) Run(ctx context.Context) (err error) {
 	ballast := make([]byte, ballastSize)
 	defer runtime.KeepAlive(ballast)
 	defer func() { err = errors.Join(err, a.closeStore()) }()
-	defer a.join(ctx)()
+	leave := a.join(ctx)
+	defer leave()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return serve(a.public, a.publicL) })
 	if a.adminL != nil {

@@ -59,14 +59,14 @@ seen AS MATERIALIZED (
 	UNION ALL SELECT key, ARRAY[0, 0, 0, stamps[cardinality(stamps) - $4 + 1], at] FROM seen WHERE NOT open
 )`
 
-	takeSQL = "WITH asked AS (SELECT * FROM unnest($1::text[], $2::int[]) AS a(key, n))," + decideSQL + `
+	takeSQL = "WITH asked AS (SELECT key, n FROM unnest($1::text[], $2::int[]) AS a(key, n))," + decideSQL + `
 SELECT key, found FROM decided`
 
 	// known are the presented keys that are usable; noted writes down their use,
 	// to the minute, and leaves out those that another transaction holds.
 	knownSQL = `
 known AS MATERIALIZED (
-	SELECT q.i, k.* FROM unnest($1::text[], $2::bytea[]) WITH ORDINALITY AS q(public_id, hash, i)
+	SELECT q.i, k.customer_id, k.key, k.public_id, k.suspended, k.last_used_at FROM unnest($1::text[], $2::bytea[]) WITH ORDINALITY AS q(public_id, hash, i)
 	CROSS JOIN LATERAL (
 		SELECT k.customer_id, k.id AS key, k.public_id, c.suspended_at IS NOT NULL AS suspended, k.last_used_at
 		FROM api_keys k JOIN customers c ON c.id = k.customer_id

@@ -54,7 +54,7 @@ func newest() (version int64) {
 // Up applies what is missing, also while nodes of the version before serve the
 // database. Others who do so at the same time wait until it is done.
 func Up(ctx context.Context, url string) error {
-	return withProvider(ctx, url, func(db *sql.DB, p *goose.Provider) error {
+	return withProvider(url, func(db *sql.DB, p *goose.Provider) error {
 		have, want, err := p.GetVersions(ctx)
 		if err != nil {
 			return fmt.Errorf("read the schema's version: %w", err)
@@ -81,7 +81,7 @@ func isLockTimeout(err error) bool {
 
 // Status lists the migrations that this version knows.
 func Status(ctx context.Context, url string) (found []Migration, err error) {
-	err = withProvider(ctx, url, func(_ *sql.DB, p *goose.Provider) error {
+	err = withProvider(url, func(_ *sql.DB, p *goose.Provider) error {
 		all, err := p.Status(ctx)
 		for _, m := range all {
 			found = append(found, Migration{m.Source.Version, m.Source.Path, m.State == goose.StateApplied})
@@ -94,7 +94,7 @@ func Status(ctx context.Context, url string) (found []Migration, err error) {
 // Down undoes the newest migration, and loses what it held. No node may serve
 // the database meanwhile.
 func Down(ctx context.Context, url string) (undone Migration, err error) {
-	err = withProvider(ctx, url, func(db *sql.DB, p *goose.Provider) error {
+	err = withProvider(url, func(db *sql.DB, p *goose.Provider) error {
 		var nodes int
 		err := db.QueryRowContext(ctx, "SELECT count(*) FROM nodes WHERE beat_at > now_us() - 10000000").Scan(&nodes)
 		if err != nil && sqlState(err) != undefinedTable {
@@ -112,7 +112,7 @@ func Down(ctx context.Context, url string) (undone Migration, err error) {
 	return undone, err
 }
 
-func withProvider(ctx context.Context, url string, run func(*sql.DB, *goose.Provider) error) (err error) {
+func withProvider(url string, run func(*sql.DB, *goose.Provider) error) (err error) {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
 		return errors.New("the database's URL can't be read: want postgres://USER@HOST/NAME")

@@ -81,7 +81,8 @@ func rolledBack(err error) bool {
 // returns their ids. An account whose request has its outcome already is left
 // out.
 const openSQL = `WITH q AS MATERIALIZED (
-	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[],
+	SELECT id, name, email, email_canonical, company, source, subscription_plan, subscription_state, trial_fixes_limit, trial_fixes_used,
+		credit_balance, credit_debt, created_at, load_test, request FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[],
 		$11::bigint[], $12::bigint[], $13::bigint[], $14::boolean[], $15::bytea[])
 	AS q(id, name, email, email_canonical, company, source, subscription_plan, subscription_state, trial_fixes_limit, trial_fixes_used,
 		credit_balance, credit_debt, created_at, load_test, request)
