@@ -143,7 +143,6 @@ func TestEachSettingRefusesItsBadValues(t *testing.T) {
 		{"database", "mysql://u:hunter2@h/db", sqlite},
 		{"database", "postgres:gatehouse", sqlite},
 		{"database", "postgres://u:hunter2@h:port/db", "the URL can't be read"},
-		{"cluster", "", "1 to 63 printable"},
 		{"cluster", "my cluster", "1 to 63 printable"},
 		{"auto-migrate", "yes", "want true or false"},
 		{"mode", "Live", "want live, test or dev"},
