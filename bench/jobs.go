@@ -179,7 +179,7 @@ func idleHandlers() map[jobs.Kind]jobs.Handler {
 
 // work runs idle jobs of a store until stop is called, which returns how many
 // it were.
-func work(ctx context.Context, store *sqlite.Store) (stop func() int) {
+func work(ctx context.Context, store jobs.Queue) (stop func() int) {
 	var done atomic.Int64
 	runner := jobs.NewRunner(store, idleHandlers(), slog.New(slog.DiscardHandler), jobs.Observer{
 		Tried:   func(jobs.Kind, jobs.Outcome, time.Duration) { done.Add(1) },

@@ -29,6 +29,9 @@ var measurements = []struct {
 	{"generator", "the load engine's CPU a request against vegeta's and k6's, and its lag", benchGenerator},
 	{"known", "a server of known latency, as the load engine measures it", benchKnown},
 	{"soak", "the load engine's memory over ten minutes (only when asked for)", benchSoak},
+	{"pgstore", "durable sign-ups with two jobs each in the store on PostgreSQL against pgbench inserting the same rows in one statement; three nodes against one", benchPGStore},
+	{"limits", "decisions of the limiter on PostgreSQL: the store, a row for each stamp, one statement a request, and redis_rate", benchLimits},
+	{"bloat", "how large the limiter's tables get in -soak (only when asked for)", benchBloat},
 	{"slow", "latency of others, and memory, beside 2,000 slow clients", benchSlow},
 }
 
@@ -82,7 +85,7 @@ func run(o options, only []string) (err error) {
 		}
 	}
 	for _, m := range measurements {
-		if len(only) > 0 && !slices.Contains(only, m.name) || len(only) == 0 && m.name == "soak" {
+		if len(only) > 0 && !slices.Contains(only, m.name) || len(only) == 0 && (m.name == "soak" || m.name == "bloat") {
 			continue
 		}
 		fmt.Printf("\n%s: %s\n", m.name, m.what)

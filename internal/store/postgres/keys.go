@@ -26,7 +26,7 @@ const (
 // check, place and the time of use are one statement.
 func (s *Store) Enter(ctx context.Context, key apikey.Presented, policy ratelimit.Name, limit ratelimit.Limit) (who apikey.Principal, d ratelimit.Decision, err error) {
 	if policy != "" {
-		p, err := s.enter(ctx, "enter", turnstileKey{policy, limit, true}, ask{key.PublicID, key.Hash[:]})
+		p, err := s.enter("enter", turnstileKey{policy, limit, true}, ask{key.PublicID, key.Hash[:]})
 		return p.who, p.decision, err
 	}
 	err = s.query(ctx, "check_key", `SELECT k.customer_id, k.id, c.suspended_at IS NOT NULL FROM api_keys k JOIN customers c ON c.id = k.customer_id

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"gatehouse/internal/fault"
@@ -15,30 +14,28 @@ const (
 	// maxGroup bounds a statement's work, and with it how long the first of a
 	// group waits: some 10 ms.
 	maxGroup = 256
-	// maxQueue bounds the memory and the wait of what has queued in a lane.
+	// maxQueue bounds the memory of what has queued in a lane.
 	maxQueue = 4096
+	// maxWait is how long a call may have queued when its turn comes. With
+	// callTimeout it bounds how long a caller waits for its outcome.
+	maxWait = 2 * time.Second
 	// callTimeout bounds one call to the database.
 	callTimeout = 3 * time.Second
-	// opTimeout is how long a caller waits for its outcome, its queue included.
-	opTimeout = 5 * time.Second
 )
 
 var (
 	errClosed    = errors.New("the store is closed")
 	errQueueFull = errors.New("too many calls are waiting")
-	errSlow      = errors.New("the call was not done in time")
+	errSlow      = errors.New("the calls before it took too long")
 )
 
-// call is one caller's request and its claim to the outcome.
+// call is one caller's request and what became of it.
 type call[In, Out any] struct {
-	in  In
-	out Out
-	err error
-	// done is closed once out or err is there.
-	done chan struct{}
-	// taken is claimed once: by the lane, or by a caller that gave up, so that
-	// what was refused as late is not done later.
-	taken atomic.Bool
+	in     In
+	queued time.Time
+	out    Out
+	err    error
+	done   chan struct{} // closed once out or err is there
 }
 
 // answer says what became of the call; only the first answer counts.
@@ -55,119 +52,125 @@ func (c *call[In, Out]) answer(out Out, err error) {
 // before it returns.
 type lane[In, Out any] struct {
 	run     func(ctx context.Context, group []*call[In, Out])
-	queue   chan *call[In, Out]
-	stop    chan struct{}
+	wake    chan struct{} // holds one token: there may be something to do
 	stopped chan struct{}
-	ending  sync.Once
+
+	mu     sync.Mutex
+	queue  []*call[In, Out]
+	closed bool
 }
 
 func newLane[In, Out any](run func(context.Context, []*call[In, Out])) *lane[In, Out] {
-	l := &lane[In, Out]{
-		run: run, queue: make(chan *call[In, Out], maxQueue),
-		stop: make(chan struct{}), stopped: make(chan struct{}),
-	}
+	l := &lane[In, Out]{run: run, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
 	go l.loop()
 	return l
 }
 
 // do has a call done and returns its outcome. When it fails with
-// fault.Unavailable the outcome may be unknown.
-func (l *lane[In, Out]) do(ctx context.Context, in In) (Out, error) {
-	c := &call[In, Out]{in: in, done: make(chan struct{})}
+// fault.Unavailable the outcome may be unknown; when ctx ends, the call may be
+// done all the same.
+func (l *lane[In, Out]) do(ctx context.Context, in In) (none Out, err error) {
+	c := &call[In, Out]{in: in, queued: time.Now(), done: make(chan struct{})}
 	if err := l.add(c); err != nil {
-		var none Out
 		return none, err
 	}
-	return l.await(ctx, c)
-}
-
-func (l *lane[In, Out]) add(c *call[In, Out]) error {
-	select {
-	case <-l.stop:
-		return fault.Away(errClosed)
-	default:
-	}
-	select {
-	case l.queue <- c:
-		return nil
-	default:
-		return fault.Away(errQueueFull)
-	}
-}
-
-func (l *lane[In, Out]) await(ctx context.Context, c *call[In, Out]) (none Out, err error) {
-	timer := time.NewTimer(opTimeout)
-	defer timer.Stop()
 	select {
 	case <-c.done:
 		return c.out, c.err
-	case <-timer.C:
-		err = errSlow
 	case <-ctx.Done():
-		err = context.Cause(ctx)
-	case <-l.stopped:
-		select {
-		case <-c.done:
-			return c.out, c.err
-		default:
-			err = errClosed
-		}
+		return none, fault.Away(context.Cause(ctx))
 	}
-	c.taken.Store(true)
-	return none, fault.Away(err)
 }
 
-// close finishes what has queued.
+func (l *lane[In, Out]) add(c *call[In, Out]) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed:
+		return fault.Away(errClosed)
+	case len(l.queue) == maxQueue:
+		return fault.Away(errQueueFull)
+	}
+	l.queue = append(l.queue, c)
+	l.rouse()
+	return nil
+}
+
+func (l *lane[In, Out]) rouse() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// end refuses calls from now on; what has queued is done.
+func (l *lane[In, Out]) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	l.rouse()
+}
+
+// close ends the lane and waits until it has done what has queued.
 func (l *lane[In, Out]) close() {
-	l.ending.Do(func() { close(l.stop) })
+	l.end()
 	<-l.stopped
 }
 
 func (l *lane[In, Out]) loop() {
 	defer close(l.stopped)
 	for {
-		select {
-		case c := <-l.queue:
-			l.let()
-			l.runGroup(c)
-		case <-l.stop:
-			for len(l.queue) > 0 {
-				l.runGroup(<-l.queue)
-			}
+		l.let()
+		group, closed := l.take()
+		switch {
+		case len(group) > 0:
+			l.runGroup(group)
+		case closed:
 			return
+		default:
+			<-l.wake
 		}
 	}
+}
+
+// take takes the calls that are first in the queue.
+func (l *lane[In, Out]) take() (group []*call[In, Out], closed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := min(maxGroup, len(l.queue))
+	group = append(group, l.queue[:n]...)
+	rest := copy(l.queue, l.queue[n:])
+	clear(l.queue[rest:])
+	l.queue = l.queue[:rest]
+	return group, l.closed
+}
+
+func (l *lane[In, Out]) len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue)
 }
 
 // let gives way to callers that are ready to queue: those just answered may be
 // about to ask again, and one call is cheaper than two. No time is waited for.
 func (l *lane[In, Out]) let() {
-	for idle, before := 0, len(l.queue); idle < 4 && before < maxGroup; {
+	for idle, before := 0, l.len(); idle < 4 && 0 < before && before < maxGroup; {
 		runtime.Gosched()
 		idle++
-		if now := len(l.queue); now > before {
+		if now := l.len(); now > before {
 			idle, before = 0, now
 		}
 	}
 }
 
-// runGroup runs first and what has queued behind it.
-func (l *lane[In, Out]) runGroup(first *call[In, Out]) {
-	group := make([]*call[In, Out], 0, min(maxGroup, len(l.queue)+1))
-	for c := first; ; {
-		if c.taken.CompareAndSwap(false, true) {
-			group = append(group, c)
-		}
-		if len(group) < maxGroup {
-			select {
-			case c = <-l.queue:
-				continue
-			default:
-			}
-		}
-		break
+func (l *lane[In, Out]) runGroup(group []*call[In, Out]) {
+	var none Out
+	late, now := 0, time.Now()
+	for late < len(group) && now.Sub(group[late].queued) > maxWait {
+		group[late].answer(none, fault.Away(errSlow))
+		late++
 	}
-	if len(group) == 0 {
+	if group = group[late:]; len(group) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
@@ -175,7 +178,7 @@ func (l *lane[In, Out]) runGroup(first *call[In, Out]) {
 	defer func() {
 		if p := recover(); p != nil {
 			for _, c := range group {
-				c.answer(c.out, fault.Panicked(p))
+				c.answer(none, fault.Panicked(p))
 			}
 		}
 	}()

@@ -17,8 +17,8 @@ var (
 )
 
 // Take implements ratelimit.Store.
-func (s *Store) Take(ctx context.Context, policy ratelimit.Name, limit ratelimit.Limit, key string) (ratelimit.Decision, error) {
-	p, err := s.enter(ctx, "take", turnstileKey{policy: policy, limit: limit}, ask{id: key})
+func (s *Store) Take(_ context.Context, policy ratelimit.Name, limit ratelimit.Limit, key string) (ratelimit.Decision, error) {
+	p, err := s.enter("take", turnstileKey{policy: policy, limit: limit}, ask{id: key})
 	return p.decision, err
 }
 

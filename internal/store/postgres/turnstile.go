@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -43,8 +42,8 @@ type turnstile struct {
 	store *Store
 	main  *lane[ask, pass]
 
-	mu   sync.Mutex
-	slow map[string]*lane[ask, pass]
+	mu   sync.RWMutex
+	slow map[string]*lane[ask, pass] // nil once closed
 }
 
 const (
@@ -73,23 +72,29 @@ func (s *Store) turnstile(k turnstileKey) (*turnstile, error) {
 
 // enter decides one request. A caller that leaves does not take its request
 // back: what it sent is counted.
-func (s *Store) enter(ctx context.Context, name string, k turnstileKey, a ask) (p pass, err error) {
+func (s *Store) enter(name string, k turnstileKey, a ask) (p pass, err error) {
 	start := time.Now()
+	c := &asked{in: a, queued: start, done: make(chan struct{})}
 	t, err := s.turnstile(k)
 	if err == nil {
-		p, err = t.lane(a.id).do(context.WithoutCancel(ctx), a)
+		err = t.add(c)
+	}
+	if err == nil {
+		<-c.done
+		p, err = c.out, c.err
 	}
 	s.observe(name, time.Since(start), err)
 	return p, err
 }
 
-func (t *turnstile) lane(id string) *lane[ask, pass] {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if l, ok := t.slow[id]; ok {
-		return l
+// add queues a request: in the lane of its key, if that has one.
+func (t *turnstile) add(c *asked) error {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if l, ok := t.slow[c.in.id]; ok {
+		return l.add(c)
 	}
-	return t.main
+	return t.main.add(c)
 }
 
 func (t *turnstile) close() {
@@ -112,12 +117,15 @@ func (t *turnstile) runMain(ctx context.Context, group []*asked) {
 		if locked, err = t.locked(ctx, group); err != nil {
 			break
 		}
-		group = slices.DeleteFunc(group, func(c *asked) bool {
+		var free []*asked
+		for _, c := range group {
 			if locked[c.in.id] {
 				t.aside(c)
+			} else {
+				free = append(free, c)
 			}
-			return locked[c.in.id]
-		})
+		}
+		group = free
 		err = t.run(ctx, group)
 	}
 	t.fail(group, err)
@@ -133,39 +141,34 @@ func (t *turnstile) fail(group []*asked, err error) {
 	}
 }
 
-// aside moves a call to a lane of its key's own.
+// aside moves a request to a lane of its key's own.
 func (t *turnstile) aside(c *asked) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l, ok := t.slow[c.in.id]
-	if !ok {
-		if t.slow == nil || len(t.slow) == maxSlow {
-			c.answer(pass{}, fault.Away(errLocked))
-			return
-		}
-		l = newLane(func(ctx context.Context, group []*asked) { t.runSlow(ctx, group) })
-		t.slow[c.in.id] = l
+	if !ok && t.slow != nil && len(t.slow) < maxSlow {
+		id := c.in.id
+		l = newLane(func(ctx context.Context, group []*asked) { t.runSlow(ctx, id, group) })
+		t.slow[id] = l
 	}
-	c.taken.Store(false) // this lane's again
+	if l == nil {
+		c.answer(pass{}, fault.Away(errLocked))
+		return
+	}
 	if err := l.add(c); err != nil {
 		c.answer(pass{}, err)
 	}
 }
 
-// runSlow decides requests of one key that was locked. The lane ends with the
-// first group that finds it free; what has queued behind that is done by its
-// close.
-func (t *turnstile) runSlow(ctx context.Context, group []*asked) {
-	err := t.run(ctx, group)
-	t.fail(group, err)
-	if sqlState(err) == lockNotAvailable {
-		return
-	}
+// runSlow decides requests of one key that was locked. The lane ends once
+// nobody waits in it.
+func (t *turnstile) runSlow(ctx context.Context, id string, group []*asked) {
+	t.fail(group, t.run(ctx, group))
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if l, ok := t.slow[group[0].in.id]; ok {
-		delete(t.slow, group[0].in.id)
-		go l.close() // it is this very goroutine that is to end
+	if l, ok := t.slow[id]; ok && l.len() == 0 { // nobody adds to it meanwhile
+		delete(t.slow, id)
+		l.end()
 	}
 }
 

@@ -7,7 +7,7 @@
 -- The clock that decides: the server's own, read when it is called and not when
 -- the transaction began. Tests replace it.
 CREATE FUNCTION now_us() RETURNS bigint LANGUAGE sql VOLATILE
-AS 'SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint';
+AS 'SELECT (date_part(''epoch'', clock_timestamp()) * 1000000)::bigint'; -- exact: a double has the microseconds until 2112
 
 CREATE TABLE customers (
     id                 text COLLATE "C" PRIMARY KEY,
