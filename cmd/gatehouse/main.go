@@ -100,7 +100,7 @@ func newRoot(out, errOut io.Writer) *cobra.Command {
 		Use:   "gatehouse",
 		Short: "The front door: sign-up, API keys, credits and exact rate limits",
 		Long: `Gatehouse signs customers up, gives them API keys, keeps their credits and
-holds exact rate limits. One binary; SQLite inside.
+holds exact rate limits. One binary; SQLite inside, or PostgreSQL for many nodes.
 
 Settings come from flags, then GATEHOUSE_… variables, then a YAML file
 (--config), then defaults; gatehouse config shows the effective ones.

@@ -31,13 +31,6 @@ func serveStore(ctx context.Context, c Config, observe func(string, time.Duratio
 	return postgres.Open(ctx, postgres.Options{URL: c.Database.URL, Cluster: c.Cluster, Serve: true, Migrate: c.AutoMigrate, Observe: observe, Log: log})
 }
 
-// Migration is one step of the schema's history.
-type Migration struct {
-	Version int64  `json:"version"`
-	Name    string `json:"name"`
-	Applied bool   `json:"applied"`
-}
-
 // MigrateUp brings the schema up to date, of a new database too.
 func MigrateUp(ctx context.Context, c Config) error {
 	if c.Database.URL == "" {
@@ -47,35 +40,23 @@ func MigrateUp(ctx context.Context, c Config) error {
 }
 
 // Migrations lists the schema's history as far as this version knows it.
-func Migrations(ctx context.Context, c Config) (all []Migration, err error) {
-	all = []Migration{}
-	if c.Database.URL == "" {
-		found, err := sqlite.Status(ctx, c.Database.File)
-		for _, m := range found {
-			all = append(all, Migration(m))
-		}
-		return all, wrapMigrations(err)
+func Migrations(ctx context.Context, c Config) (found []store.Migration, err error) {
+	list, where := sqlite.Status, c.Database.File
+	if c.Database.URL != "" {
+		list, where = postgres.Status, c.Database.URL
 	}
-	found, err := postgres.Status(ctx, c.Database.URL)
-	for _, m := range found {
-		all = append(all, Migration(m))
+	if found, err = list(ctx, where); err != nil {
+		return nil, fmt.Errorf("read migrations: %w", err)
 	}
-	return all, wrapMigrations(err)
-}
-
-func wrapMigrations(err error) error {
-	if err != nil {
-		return fmt.Errorf("read migrations: %w", err)
-	}
-	return nil
+	return found, nil
 }
 
 // MigrateDown undoes the newest migration and returns its name.
 func MigrateDown(ctx context.Context, c Config) (string, error) {
-	if c.Database.URL == "" {
-		m, err := sqlite.Down(ctx, c.Database.File)
-		return m.Name, err
+	undo, where := sqlite.Down, c.Database.File
+	if c.Database.URL != "" {
+		undo, where = postgres.Down, c.Database.URL
 	}
-	m, err := postgres.Down(ctx, c.Database.URL)
-	return m.Name, err
+	undone, err := undo(ctx, where)
+	return undone.Name, err
 }

@@ -12,6 +12,43 @@ type Account struct {
 	Entries    []Entry
 }
 
+// Rows are what a database answers.
+type Rows interface {
+	Next() bool
+	Scan(into ...any) error
+	Err() error
+}
+
+// Accounts puts accounts together from rows of an account's id, its balance and
+// one of its entries, in this order; a zero entry stands for none.
+func Accounts(rows Rows, scanEntry func(scan func(...any) error, before ...any) (Entry, error)) iter.Seq2[Account, error] {
+	return func(yield func(Account, error) bool) {
+		var current Account
+		for rows.Next() {
+			var next Account
+			e, err := scanEntry(rows.Scan, &next.CustomerID, &next.Balance)
+			if err != nil {
+				yield(Account{}, err)
+				return
+			}
+			if next.CustomerID != current.CustomerID {
+				if current.CustomerID != "" && !yield(current, nil) {
+					return
+				}
+				current = next
+			}
+			if e.Number != 0 {
+				current.Entries = append(current.Entries, e)
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(Account{}, err)
+		} else if current.CustomerID != "" {
+			yield(current, nil)
+		}
+	}
+}
+
 // Finding is something wrong with a ledger.
 type Finding struct {
 	CustomerID string `json:"customer_id"`

@@ -51,6 +51,13 @@ type Copier interface {
 	Unfence(ctx context.Context) error
 }
 
+// Migration is one step of a schema's history.
+type Migration struct {
+	Version int64  `json:"version"`
+	Name    string `json:"name"`
+	Applied bool   `json:"applied"`
+}
+
 // Contents is what is in a database, for who must decide what to do with it.
 type Contents struct {
 	Schema       int64 // the newest migration applied

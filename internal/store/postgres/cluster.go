@@ -30,6 +30,14 @@ func (s *Store) join(ctx context.Context, o Options) error {
 		if err := c.QueryRow(ctx, "SELECT name FROM cluster").Scan(&name); err != nil {
 			return fmt.Errorf("read the cluster's name: %w", err)
 		}
+		var unsafe string
+		err := c.QueryRow(ctx, "SELECT coalesce(string_agg(name, ', '), '') FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'").Scan(&unsafe)
+		if err != nil {
+			return fmt.Errorf("read the server's settings: %w", err)
+		}
+		if unsafe != "" {
+			s.log.WarnContext(ctx, "the database loses acknowledged writes when its machine fails", "off", unsafe)
+		}
 		if o.Cluster != "" && name != "" && name != o.Cluster {
 			return fmt.Errorf("the database is the cluster %q's, and this is of %q: name another database with --database, or the cluster with --cluster", name, o.Cluster)
 		}

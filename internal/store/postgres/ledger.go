@@ -4,8 +4,6 @@ import (
 	"context"
 	"iter"
 
-	"github.com/jackc/pgx/v5"
-
 	"gatehouse/internal/billing"
 )
 
@@ -37,33 +35,10 @@ func (s *Store) Ledgers(ctx context.Context, customerID string) iter.Seq2[billin
 			return
 		}
 		defer rows.Close()
-		if current, err := eachAccount(rows, yield); err != nil {
-			yield(billing.Account{}, s.away(err))
-		} else if current.CustomerID != "" {
-			yield(current, nil)
-		}
-	}
-}
-
-// eachAccount yields all accounts of rows but the last, which it returns; a
-// zero one when the consumer wants no more.
-func eachAccount(rows pgx.Rows, yield func(billing.Account, error) bool) (current billing.Account, err error) {
-	for rows.Next() {
-		var id string
-		var balance int64
-		e, err := scanEntry(rows.Scan, &id, &balance)
-		if err != nil {
-			return billing.Account{}, err
-		}
-		if id != current.CustomerID {
-			if current.CustomerID != "" && !yield(current, nil) {
-				return billing.Account{}, nil
+		for account, err := range billing.Accounts(rows, scanEntry) {
+			if !yield(account, s.away(err)) {
+				return
 			}
-			current = billing.Account{CustomerID: id, Balance: balance}
-		}
-		if e.Number != 0 {
-			current.Entries = append(current.Entries, e)
 		}
 	}
-	return current, rows.Err()
 }

@@ -15,17 +15,12 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+
+	"gatehouse/internal/store"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
-
-// Migration is one step of the schema's history.
-type Migration struct {
-	Version int64
-	Name    string
-	Applied bool
-}
 
 // migrationLocks is how long a migration waits for a lock on a table. While it
 // waits, all who want the table stand behind it; after that it fails, and is
@@ -80,11 +75,11 @@ func isLockTimeout(err error) bool {
 }
 
 // Status lists the migrations that this version knows.
-func Status(ctx context.Context, url string) (found []Migration, err error) {
+func Status(ctx context.Context, url string) (found []store.Migration, err error) {
 	err = withProvider(url, func(_ *sql.DB, p *goose.Provider) error {
 		all, err := p.Status(ctx)
 		for _, m := range all {
-			found = append(found, Migration{m.Source.Version, m.Source.Path, m.State == goose.StateApplied})
+			found = append(found, store.Migration{Version: m.Source.Version, Name: m.Source.Path, Applied: m.State == goose.StateApplied})
 		}
 		return err
 	})
@@ -93,7 +88,7 @@ func Status(ctx context.Context, url string) (found []Migration, err error) {
 
 // Down undoes the newest migration, and loses what it held. No node may serve
 // the database meanwhile.
-func Down(ctx context.Context, url string) (undone Migration, err error) {
+func Down(ctx context.Context, url string) (undone store.Migration, err error) {
 	err = withProvider(url, func(db *sql.DB, p *goose.Provider) error {
 		var nodes int
 		err := db.QueryRowContext(ctx, "SELECT count(*) FROM nodes WHERE beat_at > now_us() - 10000000").Scan(&nodes)
@@ -105,7 +100,7 @@ func Down(ctx context.Context, url string) (undone Migration, err error) {
 		}
 		r, err := p.Down(ctx)
 		if r != nil {
-			undone = Migration{Version: r.Source.Version, Name: r.Source.Path}
+			undone = store.Migration{Version: r.Source.Version, Name: r.Source.Path}
 		}
 		return err
 	})

@@ -215,12 +215,8 @@ func (s *Store) works() {
 // back. It may wait for locks longer than a lane does.
 func (s *Store) change(ctx context.Context, name string, run func(context.Context, pgx.Tx) error) error {
 	return s.call(ctx, name, func(ctx context.Context, c *pgxpool.Conn) error {
-		return inTx(ctx, c, pgx.TxOptions{}, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = "+milliseconds(patientLocks)); err != nil {
-				return err
-			}
-			return run(ctx, tx)
-		})
+		begin := "BEGIN; SET LOCAL lock_timeout = " + milliseconds(patientLocks)
+		return inTx(ctx, c, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error { return run(ctx, tx) })
 	})
 }
 

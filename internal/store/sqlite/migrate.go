@@ -10,17 +10,12 @@ import (
 	"log/slog"
 
 	"github.com/pressly/goose/v3"
+
+	"gatehouse/internal/store"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
-
-// Migration is one step of the schema's history.
-type Migration struct {
-	Version int64
-	Name    string
-	Applied bool
-}
 
 func newProvider(db *sql.DB) (*goose.Provider, error) {
 	sub, err := fs.Sub(migrations, "migrations")
@@ -67,12 +62,12 @@ func Up(ctx context.Context, path string) error {
 }
 
 // Status lists the migrations this version knows.
-func Status(ctx context.Context, path string) (_ []Migration, err error) {
-	var found []Migration
+func Status(ctx context.Context, path string) (_ []store.Migration, err error) {
+	var found []store.Migration
 	err = withProvider(ctx, path, func(p *goose.Provider) error {
 		all, err := p.Status(ctx)
 		for _, m := range all {
-			found = append(found, Migration{m.Source.Version, m.Source.Path, m.State == goose.StateApplied})
+			found = append(found, store.Migration{Version: m.Source.Version, Name: m.Source.Path, Applied: m.State == goose.StateApplied})
 		}
 		return err
 	})
@@ -81,8 +76,8 @@ func Status(ctx context.Context, path string) (_ []Migration, err error) {
 
 // Down undoes the newest migration, and loses what it held. No node may serve
 // the file meanwhile.
-func Down(ctx context.Context, path string) (_ Migration, err error) {
-	var undone Migration
+func Down(ctx context.Context, path string) (_ store.Migration, err error) {
+	var undone store.Migration
 	if err := prepareFile(path, false); err != nil {
 		return undone, err
 	}
@@ -97,7 +92,7 @@ func Down(ctx context.Context, path string) (_ Migration, err error) {
 	err = withProvider(ctx, path, func(p *goose.Provider) error {
 		r, err := p.Down(ctx)
 		if r != nil {
-			undone = Migration{Version: r.Source.Version, Name: r.Source.Path}
+			undone = store.Migration{Version: r.Source.Version, Name: r.Source.Path}
 		}
 		return err
 	})

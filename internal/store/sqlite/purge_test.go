@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gatehouse/internal/account"
+	"gatehouse/internal/store"
 )
 
 // Two customers of a load test, the second known to Stripe, and one other.
@@ -90,7 +91,7 @@ func TestPurgeThatFailsLeavesAllAsItWas(t *testing.T) {
 func TestDatabaseOfTheVersionBefore(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "test.db")
 	closed(t, open(t, Options{Path: path}))
-	for undone := (Migration{}); undone.Version != 2; {
+	for undone := (store.Migration{}); undone.Version != 2; {
 		var err error
 		if undone, err = Down(t.Context(), path); err != nil {
 			t.Fatalf("undone %+v, %v", undone, err)
