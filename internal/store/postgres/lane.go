@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -165,12 +166,15 @@ func (l *lane[In, Out]) let() {
 
 func (l *lane[In, Out]) runGroup(group []*call[In, Out]) {
 	var none Out
-	late, now := 0, time.Now()
-	for late < len(group) && now.Sub(group[late].queued) > maxWait {
-		group[late].answer(none, fault.Away(errSlow))
-		late++
-	}
-	if group = group[late:]; len(group) == 0 {
+	now := time.Now()
+	group = slices.DeleteFunc(group, func(c *call[In, Out]) bool {
+		late := now.Sub(c.queued) > maxWait
+		if late {
+			c.answer(none, fault.Away(errSlow))
+		}
+		return late
+	})
+	if len(group) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)

@@ -11,10 +11,7 @@ import (
 	"gatehouse/internal/ratelimit"
 )
 
-var (
-	errLocked    = errors.New("the rate window is locked by another transaction")
-	errContended = errors.New("the rate window could not be decided: others were always faster")
-)
+var errContended = errors.New("it could not be decided: others were always faster")
 
 // Take implements ratelimit.Store.
 func (s *Store) Take(_ context.Context, policy ratelimit.Name, limit ratelimit.Limit, key string) (ratelimit.Decision, error) {

@@ -48,7 +48,7 @@ type turnstile struct {
 
 const (
 	// maxSlow bounds the keys that have lanes of their own, since each of them
-	// holds a connection while it waits. Requests for more are refused.
+	// holds a connection while it waits. Requests for more queue again.
 	maxSlow = 4
 	// rounds is how often a statement is tried that does not decide all it was
 	// asked: another took the last place while it waited, or holds a lock.
@@ -141,7 +141,8 @@ func (t *turnstile) fail(group []*asked, err error) {
 	}
 }
 
-// aside moves a request to a lane of its key's own.
+// aside moves a request to a lane of its key's own or, where there are many such
+// keys, to the end of the queue: then it is the database that is slow.
 func (t *turnstile) aside(c *asked) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -152,8 +153,7 @@ func (t *turnstile) aside(c *asked) {
 		t.slow[id] = l
 	}
 	if l == nil {
-		c.answer(pass{}, fault.Away(errLocked))
-		return
+		l = t.main
 	}
 	if err := l.add(c); err != nil {
 		c.answer(pass{}, err)
@@ -163,7 +163,11 @@ func (t *turnstile) aside(c *asked) {
 // runSlow decides requests of one key that was locked. The lane ends once
 // nobody waits in it.
 func (t *turnstile) runSlow(ctx context.Context, id string, group []*asked) {
-	t.fail(group, t.run(ctx, group))
+	err := t.run(ctx, group)
+	for deadline, _ := ctx.Deadline(); sqlState(err) == lockNotAvailable && time.Until(deadline) > 2*lockTimeout; {
+		err = t.run(ctx, group)
+	}
+	t.fail(group, err)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if l, ok := t.slow[id]; ok && l.len() == 0 { // nobody adds to it meanwhile
