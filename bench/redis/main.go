@@ -1,5 +1,3 @@
-// Command redis drives go-redis/redis_rate as bench/limits.go drives our
-// stores, as a yardstick: a module of its own, since nothing of ours needs it.
 package main
 
 import (

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -10,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"gatehouse/internal/account"
-	"gatehouse/internal/fault"
 	"gatehouse/internal/jobs"
+	"gatehouse/internal/store/records"
 )
 
 // Customer implements account.Store.
@@ -24,108 +23,96 @@ func (s *Store) CustomerByEmail(ctx context.Context, canonical string) (account.
 	return s.customer(ctx, "email_canonical", canonical)
 }
 
-const customerColumns = `id, name, email, company, source, subscription_plan, subscription_state, trial_fixes_limit, trial_fixes_used,
-	credit_balance, credit_debt, coalesce(stripe_customer_id, ''), created_at, suspended_at, erased_at`
-
-func scanCustomer(scan scanner, more ...any) (c account.Customer, err error) {
-	var created int64
-	var suspended, erased *int64
-	err = scan(append([]any{
-		&c.ID, &c.Name, &c.Email, &c.Company, &c.Source, &c.Plan, &c.State, &c.TrialFixesLimit, &c.TrialFixesUsed,
-		&c.CreditBalance, &c.CreditDebt, &c.StripeCustomerID, &created, &suspended, &erased,
-	}, more...)...)
-	c.CreatedAt, c.SuspendedAt, c.ErasedAt = instant(created), optional(suspended), optional(erased)
-	return c, err
-}
-
-// customer reads the customer whose column, one of our own names, is value.
-func (s *Store) customer(ctx context.Context, column, value string) (c account.Customer, err error) {
-	err = s.call(ctx, "read_customer", func(ctx context.Context, conn *pgxpool.Conn) (err error) {
-		c, err = scanCustomer(conn.QueryRow(ctx, "SELECT "+customerColumns+" FROM customers WHERE "+column+" = $1", value).Scan)
-		return missing(err)
-	})
-	return c, err
+func (s *Store) customer(ctx context.Context, column, value string) (account.Customer, error) {
+	return read(ctx, s, "read_customer", func(r records.Reader) (account.Customer, error) { return records.Customer(r, column, value, "") })
 }
 
 // Customers implements account.Registry.
 func (s *Store) Customers(ctx context.Context, after string, limit int) ([]account.Customer, error) {
-	return list(ctx, s, "list_customers", "SELECT "+customerColumns+" FROM customers WHERE id > $1 ORDER BY id LIMIT $2", []any{after, limit},
-		func(scan scanner) (account.Customer, error) { return scanCustomer(scan) })
+	return read(ctx, s, "list_customers", func(r records.Reader) ([]account.Customer, error) { return records.Customers(r, after, limit) })
 }
 
 // Suspend implements account.Registry.
 func (s *Store) Suspend(ctx context.Context, id string, at time.Time) (account.Customer, error) {
-	return s.setSuspended(ctx, id, "coalesce(suspended_at, $2)", at.UnixMicro())
+	return write(ctx, s, "suspend_customer", func(t records.Tx) (account.Customer, error) { return records.Suspend(t, id, at) })
 }
 
 // Resume implements account.Registry.
 func (s *Store) Resume(ctx context.Context, id string) (account.Customer, error) {
-	return s.setSuspended(ctx, id, "NULL")
-}
-
-func (s *Store) setSuspended(ctx context.Context, id, to string, args ...any) (account.Customer, error) {
-	return mutate(ctx, s, "suspend_customer", func(ctx context.Context, tx pgx.Tx) (account.Customer, error) {
-		c, err := scanCustomer(tx.QueryRow(ctx, "SELECT "+customerColumns+" FROM customers WHERE id = $1 FOR NO KEY UPDATE", id).Scan)
-		if err != nil {
-			return c, missing(err)
-		}
-		if !c.ErasedAt.IsZero() {
-			return c, fault.Refused("The customer was erased.")
-		}
-		return scanCustomer(tx.QueryRow(ctx, "UPDATE customers SET suspended_at = "+to+" WHERE id = $1 RETURNING "+customerColumns, append([]any{id}, args...)...).Scan)
-	})
+	return s.Suspend(ctx, id, time.Time{})
 }
 
 // SetStripeCustomer implements account.Store.
 func (s *Store) SetStripeCustomer(ctx context.Context, id, stripeID string) error {
-	return s.change(ctx, "set_stripe_customer", func(ctx context.Context, tx pgx.Tx) error {
-		var known string
-		err := tx.QueryRow(ctx, "SELECT coalesce(stripe_customer_id, '') FROM customers WHERE id = $1 FOR NO KEY UPDATE", id).Scan(&known)
-		if err != nil {
-			return missing(err)
-		}
-		if known == stripeID {
-			return nil
-		}
-		if known != "" {
-			return fault.Refused(fmt.Sprintf("The customer is %s at Stripe already.", known))
-		}
-		var other string
-		err = tx.QueryRow(ctx, "SELECT id FROM customers WHERE stripe_customer_id = $1", stripeID).Scan(&other)
-		if err == nil {
-			return fault.Refused(fmt.Sprintf("%s at Stripe is customer %s already.", stripeID, other))
-		}
-		if !errors.Is(err, pgx.ErrNoRows) {
-			return err
-		}
-		_, err = tx.Exec(ctx, "UPDATE customers SET stripe_customer_id = $2 WHERE id = $1", id, stripeID)
-		return err
-	})
+	_, err := write(ctx, s, "set_stripe_customer", nothing(func(t records.Tx) error { return records.SetStripeCustomer(t, id, stripeID) }))
+	return err
 }
 
 // QueueStripeCustomers implements account.Store. Who has neither a Stripe
 // customer nor a job that makes one is queued.
 func (s *Store) QueueStripeCustomers(ctx context.Context, after string, limit int) (last string, queued int, err error) {
-	type step struct {
-		last   string
-		queued int
-	}
-	done, err := mutate(ctx, s, "queue_stripe_customers", func(ctx context.Context, tx pgx.Tx) (d step, err error) {
-		err = tx.QueryRow(ctx, `WITH found AS (
+	_, err = write(ctx, s, "queue_stripe_customers", nothing(func(t records.Tx) error {
+		return t.Row(`WITH found AS (
 				SELECT id FROM customers c WHERE id > $1 AND stripe_customer_id IS NULL AND NOT load_test AND erased_at IS NULL
 				AND NOT EXISTS (SELECT FROM jobs WHERE kind = $3 AND subject = c.id) ORDER BY id LIMIT $2
 			), queued AS (
 				INSERT INTO jobs (kind, subject, created_at, due_at, claim) SELECT $3, f.id, u.at, u.at, u.at FROM found f, LATERAL (SELECT now_us() AS at, f.id) u
 				ORDER BY f.id ON CONFLICT DO NOTHING RETURNING subject
-			) SELECT coalesce((SELECT max(id) FROM found), ''), (SELECT count(*) FROM queued)`, after, limit, string(jobs.StripeCustomer)).Scan(&d.last, &d.queued)
-		return d, err
-	})
-	return done.last, done.queued, err
+			) SELECT coalesce((SELECT max(id) FROM found), ''), (SELECT count(*) FROM queued)`, []any{after, limit, string(jobs.StripeCustomer)}, &last, &queued)
+	}))
+	return last, queued, err
 }
 
-func missing(err error) error {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return fault.Missing("There is no such customer.")
+// domain is that of a canonical address, which has one @.
+const domain = "split_part(email_canonical, '@', 2)"
+
+// PurgeSome implements account.Registry. No index knows domains, so it is a
+// read that looks for them, which holds up nobody; the transaction looks again
+// at those that were found.
+func (s *Store) PurgeSome(ctx context.Context, at, after string, limit int) (done account.Purged, err error) {
+	ids, err := read(ctx, s, "purge_read", func(r records.Reader) ([]string, error) {
+		return records.List(r, "SELECT id FROM customers WHERE id > $1 AND "+domain+" = $2 ORDER BY id LIMIT $3", []any{after, at, limit}, records.Text)
+	})
+	if err != nil || len(ids) == 0 {
+		return done, err
 	}
-	return err
+	done, err = write(ctx, s, "purge", func(t records.Tx) (account.Purged, error) {
+		if _, err := t.Exec("SELECT 1 FROM customers WHERE id = ANY($1) ORDER BY id FOR UPDATE", ids); err != nil {
+			return account.Purged{}, err
+		}
+		return records.Purge(t, at, domain, "SELECT unnest($2::text[])", ids)
+	})
+	if err == nil && len(ids) == limit {
+		done.Next = ids[limit-1]
+	}
+	return done, err
+}
+
+// Export implements account.Registry.
+func (s *Store) Export(ctx context.Context, id string) (d account.Data, err error) {
+	err = s.call(ctx, "export_customer", func(ctx context.Context, c *pgxpool.Conn) error {
+		return inTx(ctx, c, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) (err error) { // one moment
+			d, err = records.Export(work{ctx, tx}, id)
+			return err
+		})
+	})
+	return d, err
+}
+
+// Erase implements account.Registry. The server's log and its archives hold what
+// was erased until they are recycled, and so do free places of its files until
+// something else is written there; VACUUM makes those free.
+func (s *Store) Erase(ctx context.Context, id string, at time.Time) (account.Erased, error) {
+	done, err := write(ctx, s, "erase_customer", func(t records.Tx) (e account.Erased, err error) {
+		e, _, err = records.Erase(t, id, at)
+		e.Logged = true
+		return e, err
+	})
+	if err != nil {
+		return done, err
+	}
+	if _, err := s.pool.Exec(ctx, "VACUUM customers, api_keys, outcomes, jobs"); err != nil {
+		return done, fmt.Errorf("%s is erased, but its rows could not be vacuumed away: run it again: %w", id, s.away(err))
+	}
+	return done, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"gatehouse/internal/cluster"
+	"gatehouse/internal/store/records"
 )
 
 // join refuses a database of another schema or cluster, and gives one that has
@@ -80,7 +81,7 @@ func (s *Store) Beat(ctx context.Context, n cluster.Node) (v cluster.View, err e
 		b.Queue("SELECT now_us()").QueryRow(func(row pgx.Row) error {
 			var now int64
 			err := row.Scan(&now)
-			v.Now = instant(now)
+			v.Now = records.Instant(now)
 			return err
 		})
 		return c.SendBatch(ctx, b).Close()

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"gatehouse/internal/fault"
+	"gatehouse/internal/store/records"
 )
 
 // SQLSTATEs that are told apart. See PostgreSQL's appendix A.
@@ -17,6 +18,8 @@ const (
 	serialization    = "40001"
 	lockNotAvailable = "55P03"
 	undefinedTable   = "42P01"
+	// The server hung up on us, who said nothing in a transaction for too long.
+	idleInTransaction = "25P03"
 )
 
 // sqlState is the server's code of an error; "" where it is none of the
@@ -28,18 +31,18 @@ func sqlState(err error) string {
 	return ""
 }
 
-// bug is an error of ours, and not of the database.
-type bug struct{ error }
-
 // passing says whether an error is the server's, the network's or another
 // transaction's rather than the statement's own: later the same may succeed.
 func passing(err error) bool {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok { // whatever the server says, that the role may not log in too
+		return true
+	}
 	switch state := sqlState(err); {
 	case state == "":
 		_, scan := errors.AsType[pgx.ScanArgError](err)
-		_, ours := errors.AsType[bug](err)
+		_, ours := errors.AsType[records.BugError](err)
 		return !scan && !ours && !errors.Is(err, pgx.ErrNoRows)
-	case state == readOnly, state == deadlock, state == serialization, state == lockNotAvailable:
+	case state == readOnly, state == deadlock, state == serialization, state == lockNotAvailable, state == idleInTransaction:
 		return true
 	default:
 		switch state[:2] {

@@ -4,34 +4,23 @@ import (
 	"context"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"gatehouse/internal/jobs"
+	"gatehouse/internal/store/records"
 )
 
 // Claim implements jobs.Queue. The clock is read in a subquery: an index is not
 // used for what may be another value at each row.
 func (s *Store) Claim(ctx context.Context, kind jobs.Kind, n int, lease time.Duration) ([]jobs.Job, error) {
-	return list(ctx, s, "claim_jobs", `UPDATE jobs j SET due_at = now_us() + $3, claim = claim + 1, tries = tries + 1, running = true FROM (
-		SELECT kind, subject FROM jobs WHERE kind = $1 AND dead_at IS NULL AND due_at <= (SELECT now_us())
-		ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED) due
-		WHERE j.kind = due.kind AND j.subject = due.subject RETURNING `+jobColumns, []any{string(kind), n, lease.Microseconds()}, scanJob)
+	return read(ctx, s, "claim_jobs", func(r records.Reader) ([]jobs.Job, error) {
+		return records.List(r, `WITH due AS (
+			SELECT kind AS k, subject AS s FROM jobs WHERE kind = $1 AND dead_at IS NULL AND due_at <= (SELECT now_us())
+			ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+			UPDATE jobs SET due_at = now_us() + $3, claim = claim + 1, tries = tries + 1, running = true FROM due
+			WHERE kind = k AND subject = s RETURNING `+records.JobColumns, []any{string(kind), n, lease.Microseconds()}, records.ScanJob)
+	})
 }
-
-const jobColumns = "j.kind, j.subject, j.created_at, j.due_at, j.claim, j.tries, j.running, j.dead_at, j.reason"
-
-func scanJob(scan scanner) (j jobs.Job, err error) {
-	var created, due int64
-	var dead *int64
-	err = scan(&j.Kind, &j.Subject, &created, &due, &j.Claim, &j.Tries, &j.Running, &dead, &j.Reason)
-	j.CreatedAt, j.DueAt, j.DeadAt = instant(created), instant(due), optional(dead)
-	return j, err
-}
-
-// stillMine is the fence: what a worker says of a claim that is not the last
-// changes nothing.
-const stillMine = " WHERE kind = $1 AND subject = $2 AND claim = $3"
 
 // Done implements jobs.Queue.
 func (s *Store) Done(ctx context.Context, j jobs.Job) error {
@@ -60,56 +49,34 @@ func (s *Store) finishGroup(ctx context.Context, group []*call[jobs.Job, struct{
 
 // Postpone implements jobs.Queue.
 func (s *Store) Postpone(ctx context.Context, j jobs.Job, after time.Duration, reason string, refund bool) error {
-	_, err := s.count(ctx, "postpone_job", "UPDATE jobs SET running = false, due_at = now_us() + $4, reason = coalesce(nullif($5, ''), reason), tries = tries - $6::boolean::int"+stillMine,
-		string(j.Kind), j.Subject, j.Claim, after.Microseconds(), reason, refund)
+	_, err := write(ctx, s, "postpone_job", nothing(func(t records.Tx) error { return records.Postpone(t, j, after, reason, refund) }))
 	return err
 }
 
 // Bury implements jobs.Queue.
 func (s *Store) Bury(ctx context.Context, j jobs.Job, reason string) error {
-	_, err := s.count(ctx, "bury_job", "UPDATE jobs SET running = false, dead_at = now_us(), reason = $4"+stillMine, string(j.Kind), j.Subject, j.Claim, reason)
+	_, err := write(ctx, s, "bury_job", nothing(func(t records.Tx) error { return records.Bury(t, j, reason) }))
 	return err
 }
 
 // JobStats implements jobs.Queue.
 func (s *Store) JobStats(ctx context.Context) ([]jobs.Stat, error) {
-	return list(ctx, s, "count_jobs", `SELECT kind, count(*) FILTER (WHERE dead_at IS NULL), count(dead_at),
-		greatest(0, now_us() - min(created_at) FILTER (WHERE dead_at IS NULL)), greatest(0, now_us() - min(due_at) FILTER (WHERE dead_at IS NULL))
-		FROM jobs GROUP BY kind`, nil, func(scan scanner) (stat jobs.Stat, err error) {
-		var oldest, overdue int64
-		err = scan(&stat.Kind, &stat.Queued, &stat.Dead, &oldest, &overdue)
-		stat.Oldest, stat.Overdue = time.Duration(oldest)*time.Microsecond, time.Duration(overdue)*time.Microsecond
-		return stat, err
-	})
+	return read(ctx, s, "count_jobs", records.JobStats)
 }
-
-// matching is the condition of a filter; its arguments are filterArgs.
-const matching = " WHERE ($1 = '' OR kind = $1) AND ($2 = '' OR subject = $2) AND (dead_at IS NOT NULL OR NOT $3)"
-
-func filterArgs(f jobs.Filter, dead bool) []any { return []any{string(f.Kind), f.Subject, dead} }
 
 // Jobs implements jobs.Admin.
 func (s *Store) Jobs(ctx context.Context, f jobs.Filter, after jobs.Job, limit int) ([]jobs.Job, error) {
-	return list(ctx, s, "list_jobs", "SELECT "+jobColumns+" FROM jobs j"+matching+" AND (kind, subject) > ($4, $5) ORDER BY kind, subject LIMIT $6",
-		append(filterArgs(f, f.Dead), string(after.Kind), after.Subject, limit), scanJob)
+	return read(ctx, s, "list_jobs", func(r records.Reader) ([]jobs.Job, error) { return records.Jobs(r, f, after, limit) })
 }
 
 // RetryJobs implements jobs.Admin.
 func (s *Store) RetryJobs(ctx context.Context, f jobs.Filter) (int, error) {
-	return s.count(ctx, "retry_jobs", "UPDATE jobs SET dead_at = NULL, tries = 0, reason = '', due_at = now_us()"+matching+" AND NOT running AND (tries > 0 OR dead_at IS NOT NULL)",
-		filterArgs(f, f.Dead)...)
+	n, err := write(ctx, s, "retry_jobs", func(t records.Tx) (int64, error) { return records.RetryJobs(t, f) })
+	return int(n), err
 }
 
 // DropJobs implements jobs.Admin.
 func (s *Store) DropJobs(ctx context.Context, f jobs.Filter) (int, error) {
-	return s.count(ctx, "drop_jobs", "DELETE FROM jobs"+matching+" AND NOT running", filterArgs(f, f.Dead || f.Subject == "")...)
-}
-
-// count is a writing call of one statement, and returns how many rows it
-// changed.
-func (s *Store) count(ctx context.Context, name, statement string, args ...any) (int, error) {
-	return mutate(ctx, s, name, func(ctx context.Context, tx pgx.Tx) (int, error) {
-		done, err := tx.Exec(ctx, statement, args...)
-		return int(done.RowsAffected()), err
-	})
+	n, err := write(ctx, s, "drop_jobs", func(t records.Tx) (int64, error) { return records.DropJobs(t, f) })
+	return int(n), err
 }

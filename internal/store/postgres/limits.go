@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"gatehouse/internal/ratelimit"
+	"gatehouse/internal/store/records"
 )
 
 var errContended = errors.New("it could not be decided: others were always faster")
@@ -103,7 +104,7 @@ func (t *turnstile) locked(ctx context.Context, group []*asked) (map[string]bool
 	}
 	held := make(map[string]bool)
 	err := t.store.connected(ctx, func(ctx context.Context, c *pgxpool.Conn) error {
-		return each(ctx, c, query, []any{ids, string(t.policy)}, func(scan scanner) error {
+		return each(ctx, c, query, []any{ids, string(t.policy)}, func(scan records.Scan) error {
 			var id string
 			var free bool
 			err := scan(&id, &free)
@@ -124,18 +125,24 @@ const (
 
 // Sweep implements store.Store. It does nothing while another node sweeps.
 func (s *Store) Sweep(ctx context.Context, windows map[ratelimit.Name]time.Duration) (seen, removed int, err error) {
-	conn, err := s.pool.Acquire(ctx)
+	conn, err := s.acquire(ctx)
 	if err != nil {
 		return 0, 0, s.away(err)
 	}
 	defer conn.Release()
 	var mine bool
-	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", int64(sweepLock)).Scan(&mine); err != nil || !mine {
-		return 0, 0, s.away(err)
+	ask := func(ctx context.Context, question string) error {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		return s.away(conn.QueryRow(ctx, question, int64(sweepLock)).Scan(&mine))
+	}
+	if err := ask(ctx, "SELECT pg_try_advisory_lock($1)"); err != nil || !mine {
+		return 0, 0, err
 	}
 	defer func() {
-		_, unlocked := conn.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", int64(sweepLock))
-		err = errors.Join(err, s.away(unlocked))
+		if !conn.Conn().IsClosed() { // else the lock goes with it
+			err = errors.Join(err, ask(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)"))
+		}
 	}()
 	var policy, key string
 	for {
@@ -156,7 +163,7 @@ func (s *Store) sweepSome(ctx context.Context, conn *pgx.Conn, windows map[ratel
 	var policies, keys []string // of the dead
 	var lengths []int64
 	err = each(ctx, conn, `SELECT policy, key, stamps[cardinality(stamps)], now_us() FROM rate_windows
-		WHERE (policy, key) > ($1, $2) ORDER BY policy, key LIMIT $3`, []any{*policy, *key, sweepPage}, func(scan scanner) error {
+		WHERE (policy, key) > ($1, $2) ORDER BY policy, key LIMIT $3`, []any{*policy, *key, sweepPage}, func(scan records.Scan) error {
 		var newest, now int64
 		if err := scan(policy, key, &newest, &now); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -62,6 +63,10 @@ const (
 	acquireTimeout = time.Second
 	// connectTimeout bounds the making of one.
 	connectTimeout = 2 * time.Second
+	// rollbackTimeout bounds the undoing of what was refused.
+	rollbackTimeout = time.Second
+	// openTimeout bounds the first connection, of several hosts too.
+	openTimeout = 5 * time.Second
 	// lockTimeout is how long a statement waits for another's lock. Those that
 	// are held as they should be take milliseconds.
 	lockTimeout = 200 * time.Millisecond
@@ -77,20 +82,24 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Observe == nil {
 		o.Observe = func(string, time.Duration, error) {}
 	}
+	config, err := poolConfig(o.URL)
+	if err != nil {
+		return nil, err
+	}
 	if o.Migrate {
 		if err := Up(ctx, o.URL); err != nil {
 			return nil, err
 		}
-	}
-	config, err := poolConfig(o.URL)
-	if err != nil {
-		return nil, err
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	s := &Store{pool: pool, log: o.Log, observe: o.Observe, turnstiles: make(map[turnstileKey]*turnstile)}
+	if err := reach(ctx, pool); err != nil {
+		pool.Close()
+		return nil, err
+	}
 	if err := s.join(ctx, o); err != nil {
 		pool.Close()
 		return nil, err
@@ -98,6 +107,16 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.signUps = newLane(s.openGroup)
 	s.finished = newLane(s.finishGroup)
 	return s, nil
+}
+
+// reach makes the first connection, or says why there is none and where.
+func reach(ctx context.Context, pool *pgxpool.Pool) error {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	if err := pool.Ping(ctx); err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	return nil
 }
 
 // poolConfig reads a URL. What decides durability and how long anything may
@@ -114,6 +133,7 @@ func poolConfig(url string) (*pgxpool.Config, error) {
 	if c.ConnectTimeout == 0 || c.ConnectTimeout > connectTimeout {
 		c.ConnectTimeout = connectTimeout
 	}
+	boundClosing(config)
 	if c.ValidateConnect == nil {
 		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite // of several hosts, the primary
 	}
@@ -132,6 +152,30 @@ func poolConfig(url string) (*pgxpool.Config, error) {
 		}
 	}
 	return config, nil
+}
+
+// boundClosing has connections that broke leave the pool soon. The driver hangs
+// up in the background, and asks the server to cancel what ran: where nobody
+// answers, each would keep its place in the pool for 15 s.
+func boundClosing(config *pgxpool.Config) {
+	config.BeforeClose = func(c *pgx.Conn) {
+		if c.IsClosed() {
+			_ = c.PgConn().Conn().Close()
+		}
+	}
+	// Whatever is dialed is given up after connectTimeout, unless it has become
+	// a connection of the pool's.
+	dial := config.ConnConfig.DialFunc
+	config.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+		defer cancel()
+		c, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return c, c.SetDeadline(time.Now().Add(connectTimeout))
+	}
+	config.AfterConnect = func(_ context.Context, c *pgx.Conn) error { return c.PgConn().Conn().SetDeadline(time.Time{}) }
 }
 
 func hasPoolSize(url string) bool {
@@ -178,15 +222,12 @@ func (s *Store) call(ctx context.Context, name string, run func(context.Context,
 }
 
 func (s *Store) connected(ctx context.Context, run func(context.Context, *pgxpool.Conn) error) error {
-	waiting, cancel := context.WithTimeout(ctx, acquireTimeout)
-	c, err := s.pool.Acquire(waiting)
-	cancel()
+	c, err := s.acquire(ctx)
 	if err != nil {
-		s.fails(err)
-		return fmt.Errorf("get a connection: %w", err)
+		return err
 	}
 	defer c.Release()
-	ctx, cancel = context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err = run(ctx, c)
 	if err != nil && c.Conn().IsClosed() {
@@ -195,6 +236,18 @@ func (s *Store) connected(ctx context.Context, run func(context.Context, *pgxpoo
 		s.works()
 	}
 	return err
+}
+
+// acquire gets a connection, or fails fast.
+func (s *Store) acquire(ctx context.Context) (*pgxpool.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, acquireTimeout)
+	defer cancel()
+	c, err := s.pool.Acquire(ctx)
+	if err != nil {
+		s.fails(err)
+		return nil, fmt.Errorf("get a connection: %w", err)
+	}
+	return c, nil
 }
 
 // fails says that the database is away, if that is news.
@@ -211,15 +264,6 @@ func (s *Store) works() {
 	}
 }
 
-// change is one writing call, in one transaction. What it refuses is rolled
-// back. It may wait for locks longer than a lane does.
-func (s *Store) change(ctx context.Context, name string, run func(context.Context, pgx.Tx) error) error {
-	return s.call(ctx, name, func(ctx context.Context, c *pgxpool.Conn) error {
-		begin := "BEGIN; SET LOCAL lock_timeout = " + milliseconds(patientLocks)
-		return inTx(ctx, c, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error { return run(ctx, tx) })
-	})
-}
-
 func inTx(ctx context.Context, c *pgxpool.Conn, o pgx.TxOptions, run func(pgx.Tx) error) (err error) {
 	tx, err := c.BeginTx(ctx, o)
 	if err != nil {
@@ -228,87 +272,10 @@ func inTx(ctx context.Context, c *pgxpool.Conn, o pgx.TxOptions, run func(pgx.Tx
 	if err := run(tx); err != nil {
 		// Where that fails, the pool throws the connection away, which ends
 		// the transaction as well.
-		_ = tx.Rollback(context.WithoutCancel(ctx))
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+		defer cancel()
+		_ = tx.Rollback(last)
 		return err
 	}
 	return tx.Commit(ctx)
-}
-
-// mutate is one writing call with a result.
-func mutate[T any](ctx context.Context, s *Store, name string, run func(context.Context, pgx.Tx) (T, error)) (result T, err error) {
-	err = s.change(ctx, name, func(ctx context.Context, tx pgx.Tx) (err error) {
-		result, err = run(ctx, tx)
-		return err
-	})
-	if err != nil {
-		var none T
-		return none, err
-	}
-	return result, nil
-}
-
-// query is one reading call of one row at most.
-func (s *Store) query(ctx context.Context, name, query string, args []any, into ...any) error {
-	return s.call(ctx, name, func(ctx context.Context, c *pgxpool.Conn) error {
-		return c.QueryRow(ctx, query, args...).Scan(into...)
-	})
-}
-
-// queryer is a connection or a transaction.
-type queryer interface {
-	Query(ctx context.Context, query string, args ...any) (pgx.Rows, error)
-	QueryRow(ctx context.Context, query string, args ...any) pgx.Row
-}
-
-// scanner reads one row.
-type scanner = func(into ...any) error
-
-// each reads rows, one call of read for each.
-func each(ctx context.Context, q queryer, query string, args []any, read func(scanner) error) error {
-	rows, err := q.Query(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := read(rows.Scan); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
-// list is a reading call of many rows.
-func list[T any](ctx context.Context, s *Store, name, query string, args []any, read func(scanner) (T, error)) (found []T, err error) {
-	err = s.call(ctx, name, func(ctx context.Context, c *pgxpool.Conn) error {
-		found = nil
-		return each(ctx, c, query, args, func(scan scanner) error {
-			v, err := read(scan)
-			found = append(found, v)
-			return err
-		})
-	})
-	if err != nil {
-		return nil, err
-	}
-	return found, nil
-}
-
-func instant(us int64) time.Time { return time.UnixMicro(us).UTC() }
-
-// optional reads a time that may be absent.
-func optional(us *int64) time.Time {
-	if us == nil {
-		return time.Time{}
-	}
-	return instant(*us)
-}
-
-// micros stores a time that may be absent.
-func micros(t time.Time) *int64 {
-	if t.IsZero() {
-		return nil
-	}
-	us := t.UnixMicro()
-	return &us
 }

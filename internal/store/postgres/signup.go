@@ -11,6 +11,7 @@ import (
 	"gatehouse/internal/account"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/idempotency"
+	"gatehouse/internal/store/records"
 )
 
 // signUp is one call of Open.
@@ -28,9 +29,11 @@ func (s *Store) Open(ctx context.Context, o account.Opening, keep *idempotency.O
 	defer func() { s.observe("open_account", time.Since(start), err) }()
 	in := signUp{Opening: o, keep: keep != nil}
 	if in.keep {
-		if in.kept, err = makeOutcome(keep, o.Customer, o.ID); err != nil {
+		made, err := records.MakeOutcome(keep, o.Customer)
+		if err != nil {
 			return err
 		}
+		in.kept = kept{made, o.ID}
 	}
 	_, err = s.signUps.do(ctx, in)
 	return err
@@ -150,7 +153,7 @@ func openArgs(group []*opening) []any {
 		column(group, func(o *signUp) string { return o.Key.Prefix }),
 		column(group, func(o *signUp) string { return o.Key.Name }),
 		column(group, func(o *signUp) int64 { return o.Key.CreatedAt.UnixMicro() }),
-		column(group, func(o *signUp) *int64 { return micros(o.Key.ExpiresAt) }),
+		column(group, func(o *signUp) *int64 { return records.Micros(o.Key.ExpiresAt) }),
 
 		column(group, func(o *signUp) int64 { return o.Grant.Number }),
 		column(group, func(o *signUp) string { return o.Grant.ID }),
@@ -160,7 +163,7 @@ func openArgs(group []*opening) []any {
 		column(group, func(o *signUp) string { return o.Grant.Reference }),
 		column(group, func(o *signUp) int64 { return o.Grant.CreatedAt.UnixMicro() }),
 
-		kinds, subjects, life,
+		kinds, subjects, records.Life,
 	}
 }
 
@@ -188,7 +191,7 @@ func (s *Store) openAll(ctx context.Context, group []*opening) (refused []error,
 		return each(ctx, c, `SELECT q.i, coalesce((SELECT id FROM customers WHERE email_canonical = q.email), ''),
 			EXISTS (SELECT FROM outcomes o WHERE o.request = q.request AND o.created_at > now_us() - $3)
 			FROM unnest($1::text[], $2::bytea[]) WITH ORDINALITY AS q(email, request, i)`,
-			[]any{column(group, func(o *signUp) string { return o.CanonicalEmail }), requests(group), life}, func(scan scanner) error {
+			[]any{column(group, func(o *signUp) string { return o.CanonicalEmail }), requests(group), records.Life}, func(scan records.Scan) error {
 				var i int
 				var owner string
 				var answered bool
@@ -207,7 +210,7 @@ func (s *Store) openAll(ctx context.Context, group []*opening) (refused []error,
 func open(ctx context.Context, c *pgxpool.Conn, group []*opening, opened *map[string]bool) error {
 	write := func(q queryer) error {
 		*opened = make(map[string]bool, len(group))
-		return each(ctx, q, openSQL, openArgs(group), func(scan scanner) error {
+		return each(ctx, q, openSQL, openArgs(group), func(scan records.Scan) error {
 			var id string
 			err := scan(&id)
 			(*opened)[id] = true

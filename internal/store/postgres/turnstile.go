@@ -10,6 +10,7 @@ import (
 	"gatehouse/internal/apikey"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/ratelimit"
+	"gatehouse/internal/store/records"
 )
 
 // ask is one request for a place: by the window's key or, where an API key is
@@ -240,7 +241,7 @@ func (t *turnstile) decide(ctx context.Context, c *pgxpool.Conn, group []*asked,
 		if t.limit.Count == 0 {
 			query, args = noteSQL, args[:2]
 		}
-		err = each(ctx, c, query, args, func(scan scanner) error {
+		err = each(ctx, c, query, args, func(scan records.Scan) error {
 			var i int
 			var who apikey.Principal
 			var w []int64
@@ -263,7 +264,7 @@ func (t *turnstile) decide(ctx context.Context, c *pgxpool.Conn, group []*asked,
 		for key, n := range counts {
 			asked, ns = append(asked, key), append(ns, n)
 		}
-		err = each(ctx, c, takeSQL, append([]any{asked, ns}, how...), func(scan scanner) error {
+		err = each(ctx, c, takeSQL, append([]any{asked, ns}, how...), func(scan records.Scan) error {
 			var key string
 			var w []int64
 			if err := scan(&key, &w); err != nil {

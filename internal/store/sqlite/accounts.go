@@ -2,25 +2,21 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
-	"errors"
-	"fmt"
 	"time"
 
 	"gatehouse/internal/account"
-	"gatehouse/internal/apikey"
-	"gatehouse/internal/billing"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/idempotency"
 	"gatehouse/internal/jobs"
+	"gatehouse/internal/store/records"
 )
 
 // Open implements account.Store.
 func (s *Store) Open(ctx context.Context, o account.Opening, keep *idempotency.Once[account.Customer]) error {
-	_, err := once(ctx, s, "open_account", o.ID, keep, func(t *tx) (account.Customer, error) {
-		n, err := t.change(`INSERT INTO customers (id, name, email, email_canonical, company, source, subscription_plan, subscription_state,
+	_, err := once(ctx, s, "open_account", o.ID, keep, func(t records.Tx) (account.Customer, error) {
+		n, err := t.Exec(`INSERT INTO customers (id, name, email, email_canonical, company, source, subscription_plan, subscription_state,
 			trial_fixes_limit, trial_fixes_used, credit_balance, credit_debt, created_at, load_test)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (email_canonical) DO NOTHING`,
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (email_canonical) DO NOTHING`,
 			o.ID, o.Name, o.Email, o.CanonicalEmail, o.Company, o.Source, string(o.Plan), o.State,
 			o.TrialFixesLimit, o.TrialFixesUsed, o.CreditBalance, o.CreditDebt, o.CreatedAt.UnixMicro(), o.LoadTest)
 		if err != nil {
@@ -29,52 +25,30 @@ func (s *Store) Open(ctx context.Context, o account.Opening, keep *idempotency.O
 		if n == 0 {
 			return o.Customer, alreadyOpen(t, o)
 		}
-		if err := insertKey(t, o.ID, o.Key); err != nil {
+		if err := records.InsertKey(t, o.ID, o.Key); err != nil {
 			return o.Customer, err
 		}
 		for _, kind := range o.Jobs {
-			if err := s.enqueue(t, kind, o.ID); err != nil {
+			if err := records.Enqueue(t, kind, o.ID); err != nil {
 				return o.Customer, err
 			}
 		}
-		return o.Customer, insertEntry(t, o.ID, o.Grant)
+		return o.Customer, records.InsertEntry(t, o.ID, o.Grant)
 	})
 	return err
 }
 
 // alreadyOpen tells another's address from this same opening, committed
 // before by a try whose outcome was unknown.
-func alreadyOpen(t *tx, o account.Opening) error {
+func alreadyOpen(t records.Tx, o account.Opening) error {
 	var id string
-	if err := t.row("SELECT id FROM customers WHERE email_canonical = ?", []any{o.CanonicalEmail}, &id); err != nil {
+	if err := t.Row("SELECT id FROM customers WHERE email_canonical = $1", []any{o.CanonicalEmail}, &id); err != nil {
 		return err
 	}
 	if id == o.ID {
 		return nil
 	}
 	return fault.Field("email", fault.AlreadyRegistered, "email is already registered")
-}
-
-func insertKey(t *tx, customerID string, k apikey.Issue) error {
-	return t.exec(`INSERT INTO api_keys (customer_id, id, public_id, hash, prefix, name, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-		customerID, k.ID, k.PublicID, k.Hash[:], k.Prefix, k.Name, k.CreatedAt.UnixMicro(), micros(k.ExpiresAt))
-}
-
-func insertEntry(t *tx, customerID string, e billing.Entry) error {
-	return t.exec(`INSERT INTO ledger_entries (customer_id, number, id, amount, balance_after, source, reference, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-		customerID, e.Number, e.ID, e.Amount, e.BalanceAfter, string(e.Source), e.Reference, e.CreatedAt.UnixMicro())
-}
-
-const customerColumns = `id, name, email, company, source, subscription_plan, subscription_state, trial_fixes_limit, trial_fixes_used,
-	credit_balance, credit_debt, coalesce(stripe_customer_id, ''), created_at, suspended_at, erased_at`
-
-func scanCustomer(scan func(...any) error) (c account.Customer, err error) {
-	var created int64
-	var suspended, erased sql.NullInt64
-	err = scan(&c.ID, &c.Name, &c.Email, &c.Company, &c.Source, &c.Plan, &c.State, &c.TrialFixesLimit, &c.TrialFixesUsed,
-		&c.CreditBalance, &c.CreditDebt, &c.StripeCustomerID, &created, &suspended, &erased)
-	c.CreatedAt, c.SuspendedAt, c.ErasedAt = instant(created), optional(suspended), optional(erased)
-	return c, err
 }
 
 // Customer implements account.Store.
@@ -87,78 +61,29 @@ func (s *Store) CustomerByEmail(ctx context.Context, canonical string) (account.
 	return s.customer(ctx, "email_canonical", canonical)
 }
 
-// customer reads the customer whose column, one of our own names, is value.
-func (s *Store) customer(ctx context.Context, column, value string) (c account.Customer, err error) {
-	err = s.query("read_customer", func() error {
-		c, err = scanCustomer(s.read.QueryRowContext(ctx, "SELECT "+customerColumns+" FROM customers WHERE "+column+" = ?", value).Scan)
-		return missing(err)
-	})
-	return c, err
+func (s *Store) customer(ctx context.Context, column, value string) (account.Customer, error) {
+	return read(ctx, s, "read_customer", func(r records.Reader) (account.Customer, error) { return records.Customer(r, column, value, "") })
 }
 
 // Customers implements account.Registry.
-func (s *Store) Customers(ctx context.Context, after string, limit int) (found []account.Customer, err error) {
-	err = s.each(ctx, "list_customers", "SELECT "+customerColumns+" FROM customers WHERE id > ? ORDER BY id LIMIT ?", []any{after, limit}, func(scan func(...any) error) error {
-		c, err := scanCustomer(scan)
-		found = append(found, c)
-		return err
-	})
-	return found, err
+func (s *Store) Customers(ctx context.Context, after string, limit int) ([]account.Customer, error) {
+	return read(ctx, s, "list_customers", func(r records.Reader) ([]account.Customer, error) { return records.Customers(r, after, limit) })
 }
 
 // Suspend implements account.Registry.
 func (s *Store) Suspend(ctx context.Context, id string, at time.Time) (account.Customer, error) {
-	return s.setSuspended(ctx, id, "UPDATE customers SET suspended_at = coalesce(suspended_at, ?2) WHERE id = ?1", at.UnixMicro())
+	return write(ctx, s, "suspend_customer", func(t records.Tx) (account.Customer, error) { return records.Suspend(t, id, at) })
 }
 
 // Resume implements account.Registry.
 func (s *Store) Resume(ctx context.Context, id string) (account.Customer, error) {
-	return s.setSuspended(ctx, id, "UPDATE customers SET suspended_at = NULL WHERE id = ?1")
-}
-
-func (s *Store) setSuspended(ctx context.Context, id, update string, args ...any) (account.Customer, error) {
-	return mutate(ctx, s, "suspend_customer", func(t *tx) (account.Customer, error) {
-		read := func(into ...any) error {
-			return t.row("SELECT "+customerColumns+" FROM customers WHERE id = ?", []any{id}, into...)
-		}
-		c, err := scanCustomer(read)
-		if err != nil {
-			return c, missing(err)
-		}
-		if !c.ErasedAt.IsZero() {
-			return c, fault.Refused("The customer was erased.")
-		}
-		if err := t.exec(update, append([]any{id}, args...)...); err != nil {
-			return c, err
-		}
-		return scanCustomer(read)
-	})
+	return s.Suspend(ctx, id, time.Time{})
 }
 
 // SetStripeCustomer implements account.Store.
 func (s *Store) SetStripeCustomer(ctx context.Context, id, stripeID string) error {
-	return s.change(ctx, "set_stripe_customer", func(t *tx) error {
-		var known string
-		err := t.row("SELECT coalesce(stripe_customer_id, '') FROM customers WHERE id = ?", []any{id}, &known)
-		if err != nil {
-			return missing(err)
-		}
-		if known == stripeID {
-			return nil
-		}
-		if known != "" {
-			return fault.Refused(fmt.Sprintf("The customer is %s at Stripe already.", known))
-		}
-		var other string
-		err = t.row("SELECT id FROM customers WHERE stripe_customer_id = ?", []any{stripeID}, &other)
-		if err == nil {
-			return fault.Refused(fmt.Sprintf("%s at Stripe is customer %s already.", stripeID, other))
-		}
-		if !errors.Is(err, sql.ErrNoRows) {
-			return err
-		}
-		return t.exec("UPDATE customers SET stripe_customer_id = ? WHERE id = ?", stripeID, id)
-	})
+	_, err := write(ctx, s, "set_stripe_customer", nothing(func(t records.Tx) error { return records.SetStripeCustomer(t, id, stripeID) }))
+	return err
 }
 
 // unknownToStripe are the customers that ought to have a Stripe customer and
@@ -166,56 +91,30 @@ func (s *Store) SetStripeCustomer(ctx context.Context, id, stripeID string) erro
 const unknownToStripe = `stripe_customer_id IS NULL AND load_test = 0 AND erased_at IS NULL
 	AND NOT EXISTS (SELECT 1 FROM jobs WHERE kind = 'stripe_customer' AND subject = customers.id)`
 
-// QueueStripeCustomers implements account.Store.
+// QueueStripeCustomers implements account.Store. It looks for them beside the
+// writer, which looks again.
 func (s *Store) QueueStripeCustomers(ctx context.Context, after string, limit int) (last string, queued int, err error) {
-	var ids []string
-	err = s.each(ctx, "find_unknown_to_stripe", "SELECT id FROM customers WHERE id > ? AND "+unknownToStripe+" ORDER BY id LIMIT ?", []any{after, limit}, func(scan func(...any) error) error {
-		err := scan(&last)
-		ids = append(ids, last)
-		return err
+	ids, err := read(ctx, s, "find_unknown_to_stripe", func(r records.Reader) ([]string, error) {
+		return records.List(r, "SELECT id FROM customers WHERE id > $1 AND "+unknownToStripe+" ORDER BY id LIMIT $2", []any{after, limit}, records.Text)
 	})
 	if err != nil || len(ids) == 0 {
 		return "", 0, err
 	}
-	queued, err = mutate(ctx, s, "queue_stripe_customers", func(t *tx) (n int, err error) {
+	queued, err = write(ctx, s, "queue_stripe_customers", func(t records.Tx) (n int, err error) {
 		for _, id := range ids {
 			var still bool
-			if err := t.row("SELECT EXISTS (SELECT 1 FROM customers WHERE id = ? AND "+unknownToStripe+")", []any{id}, &still); err != nil {
+			if err := t.Row("SELECT EXISTS (SELECT 1 FROM customers WHERE id = $1 AND "+unknownToStripe+")", []any{id}, &still); err != nil {
 				return n, err
 			}
 			if !still {
 				continue
 			}
-			if err := s.enqueue(t, jobs.StripeCustomer, id); err != nil {
+			if err := records.Enqueue(t, jobs.StripeCustomer, id); err != nil {
 				return n, err
 			}
 			n++
 		}
 		return n, nil
 	})
-	return last, queued, err
-}
-
-func missing(err error) error {
-	if errors.Is(err, sql.ErrNoRows) {
-		return fault.Missing("There is no such customer.")
-	}
-	return err
-}
-
-// micros stores a time that may be absent.
-func micros(t time.Time) any {
-	if t.IsZero() {
-		return nil
-	}
-	return t.UnixMicro()
-}
-
-func instant(us int64) time.Time { return time.UnixMicro(us).UTC() }
-
-func optional(us sql.NullInt64) time.Time {
-	if !us.Valid {
-		return time.Time{}
-	}
-	return instant(us.Int64)
+	return ids[len(ids)-1], queued, err
 }

@@ -13,6 +13,7 @@ import (
 	driver "modernc.org/sqlite"
 
 	"gatehouse/internal/store"
+	"gatehouse/internal/store/records"
 )
 
 // copyStep is how many pages are copied between two looks at whether to go on:
@@ -146,12 +147,12 @@ func (s *Store) Contents(ctx context.Context) (c store.Contents, err error) {
 }
 
 func contents(ctx context.Context, db *sql.DB, now time.Time) (c store.Contents, err error) {
-	var signUp, entry, copied sql.NullInt64
+	var signUp, entry, copied *int64
 	err = db.QueryRowContext(ctx, `SELECT (SELECT max(version_id) FROM goose_db_version WHERE is_applied), (SELECT count(*) FROM customers),
 		(SELECT max(created_at) FROM customers), (SELECT max(created_at) FROM ledger_entries),
-		(SELECT count(*) FROM outcomes WHERE created_at > ?), (SELECT copied_at FROM fence), coalesce((SELECT origin FROM fence), '')`, now.UnixMicro()-life).
+		(SELECT count(*) FROM outcomes WHERE created_at > ?), (SELECT copied_at FROM fence), coalesce((SELECT origin FROM fence), '')`, now.UnixMicro()-records.Life).
 		Scan(&c.Schema, &c.Customers, &signUp, &entry, &c.Outcomes, &copied, &c.Origin)
-	c.NewestSignUp, c.NewestEntry, c.CopiedAt = optional(signUp), optional(entry), optional(copied)
+	c.NewestSignUp, c.NewestEntry, c.CopiedAt = records.Optional(signUp), records.Optional(entry), records.Optional(copied)
 	return c, err
 }
 
@@ -186,8 +187,8 @@ func notFenced(ctx context.Context, path string) (err error) {
 		return fmt.Errorf("read the fence of %s: %w", path, err)
 	case strings.HasPrefix(origin, moving), strings.HasPrefix(origin, moved):
 		return fmt.Errorf("%s is fenced since %s, %s, and is not served: if that database is empty or given up, `gatehouse admin unfence --database sqlite:%[1]s` shows what is in this one, and with --yes lets nodes serve it",
-			path, instant(at).Format(time.RFC3339), origin)
+			path, records.Instant(at).Format(time.RFC3339), origin)
 	}
 	return fmt.Errorf("%s is a copy of %s made at %s, and is not served before you say so: `gatehouse admin unfence --database sqlite:%[1]s` shows what it is, and with --yes lets nodes serve it",
-		path, origin, instant(at).Format(time.RFC3339))
+		path, origin, records.Instant(at).Format(time.RFC3339))
 }

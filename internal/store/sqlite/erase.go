@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gatehouse/internal/account"
+	"gatehouse/internal/store/records"
 )
 
 // Export implements account.Registry.
@@ -20,42 +21,8 @@ func (s *Store) Export(ctx context.Context, id string) (d account.Data, err erro
 			return err
 		}
 		defer func() { _ = t.Rollback() }() // it only read
-		d.Customer, err = scanCustomer(func(into ...any) error {
-			return t.QueryRowContext(ctx, "SELECT "+customerColumns+", email_canonical, load_test FROM customers WHERE id = ?", id).
-				Scan(append(into, &d.CanonicalEmail, &d.LoadTest)...)
-		})
-		if err != nil {
-			return missing(err)
-		}
-		each := func(query string, read func(scan func(...any) error) error) error {
-			rows, err := t.QueryContext(ctx, query, id)
-			if err != nil {
-				return err
-			}
-			return eachRow(rows, read)
-		}
-		err = each("SELECT "+keyColumns+", k.revoked_at FROM api_keys k WHERE k.customer_id = ? ORDER BY k.id", func(scan func(...any) error) error {
-			var revoked sql.NullInt64
-			r, err := scanKey(func(into ...any) error { return scan(append(into, &revoked)...) })
-			d.Keys = append(d.Keys, account.Key{Record: r, RevokedAt: optional(revoked)})
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		err = each("SELECT "+entryColumns+" FROM ledger_entries WHERE customer_id = ? ORDER BY number", func(scan func(...any) error) error {
-			e, err := scanEntry(scan)
-			d.Entries = append(d.Entries, e)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		return each("SELECT "+jobColumns+" FROM jobs WHERE subject = ? ORDER BY kind", func(scan func(...any) error) error {
-			j, err := scanJob(scan)
-			d.Jobs = append(d.Jobs, j)
-			return err
-		})
+		d, err = records.Export(reader{ctx, s, t}, id)
+		return err
 	})
 	return d, err
 }
@@ -69,33 +36,10 @@ func (s *Store) Erase(ctx context.Context, id string, at time.Time) (account.Era
 		was account.Data // by which traces are found
 	}
 	done, err := mutate(ctx, s, "erase_customer", func(t *tx) (e erasure, err error) {
-		e.was.Customer, err = scanCustomer(func(into ...any) error {
-			return t.row("SELECT "+customerColumns+", email_canonical FROM customers WHERE id = ?", []any{id}, append(into, &e.was.CanonicalEmail)...)
-		})
-		e.Customer, e.Already = e.was.Customer, !e.was.ErasedAt.IsZero()
-		if err != nil || e.Already {
-			return e, missing(err)
-		}
-		if err := t.row("SELECT count(*) FROM jobs WHERE subject = ? AND running", []any{id}, &e.Running); err != nil {
-			return e, err
-		}
 		if err := t.exec("PRAGMA secure_delete = on"); err != nil { // of this connection; a node has its own
 			return e, err
 		}
-		err = t.exec("UPDATE customers SET name = '', email = '', email_canonical = 'erased:' || id, company = '', erased_at = ? WHERE id = ?", at.UnixMicro(), id)
-		if err != nil {
-			return e, err
-		}
-		for _, removal := range []string{
-			"DELETE FROM api_keys WHERE customer_id = ?", "DELETE FROM outcomes WHERE customer_id = ?", "DELETE FROM jobs WHERE subject = ?",
-		} {
-			if err := t.exec(removal, id); err != nil {
-				return e, err
-			}
-		}
-		e.Customer, err = scanCustomer(func(into ...any) error {
-			return t.row("SELECT "+customerColumns+" FROM customers WHERE id = ?", []any{id}, into...)
-		})
+		e.Erased, e.was, err = records.Erase(changes{t, s}, id, at)
 		return e, err
 	})
 	if err != nil {

@@ -5,13 +5,12 @@ import (
 	"crypto/subtle"
 	"database/sql"
 	"errors"
-	"fmt"
 	"time"
 
 	"gatehouse/internal/apikey"
-	"gatehouse/internal/fault"
 	"gatehouse/internal/idempotency"
 	"gatehouse/internal/ratelimit"
+	"gatehouse/internal/store/records"
 )
 
 // usedEvery is how exact last_used_at is: a write each minute and key.
@@ -84,155 +83,33 @@ func checkKey(key apikey.Presented, scan func(...any) error) (apikey.Principal, 
 	return who, lastUsed, nil
 }
 
-// stillIn refuses a change by a key that was let in and has since ended. An
-// operator's change (no key) passes.
-func (s *Store) stillIn(t *tx, by apikey.Principal) error {
-	if by.KeyID == "" {
-		return nil
-	}
-	var suspended bool
-	err := t.row("SELECT c.suspended_at IS NOT NULL FROM api_keys k JOIN customers c ON c.id = k.customer_id WHERE k.customer_id = ? AND k.id = ? AND "+usable,
-		[]any{by.CustomerID, by.KeyID, s.keyClock()}, &suspended)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return apikey.Unknown()
-	case err == nil && suspended:
-		return apikey.Suspended()
-	}
-	return err
-}
-
-const keyColumns = "k.id, k.name, k.prefix, k.created_at, k.last_used_at, nullif(" + ends + ", 0x7fffffffffffffff)"
-
-func scanKey(scan func(...any) error) (r apikey.Record, err error) {
-	var created int64
-	var used, expires sql.NullInt64
-	err = scan(&r.ID, &r.Name, &r.Prefix, &created, &used, &expires)
-	r.CreatedAt, r.LastUsedAt, r.ExpiresAt = instant(created), optional(used), optional(expires)
-	return r, err
-}
-
 // Keys implements apikey.Store.
-func (s *Store) Keys(ctx context.Context, customerID string) (found []apikey.Record, err error) {
-	err = s.each(ctx, "list_keys", "SELECT "+keyColumns+" FROM api_keys k WHERE k.customer_id = ? AND k.revoked_at IS NULL ORDER BY k.id", []any{customerID}, func(scan func(...any) error) error {
-		r, err := scanKey(scan)
-		found = append(found, r)
-		return err
-	})
-	return found, err
+func (s *Store) Keys(ctx context.Context, customerID string) ([]apikey.Record, error) {
+	return read(ctx, s, "list_keys", func(r records.Reader) ([]apikey.Record, error) { return records.Keys(r, customerID) })
 }
 
 // AddKey implements apikey.Store.
 func (s *Store) AddKey(ctx context.Context, by apikey.Principal, key apikey.Issue, keep *idempotency.Once[apikey.Record]) error {
-	_, err := once(ctx, s, "add_key", by.CustomerID, keep, func(t *tx) (apikey.Record, error) {
-		if err := s.stillIn(t, by); err != nil {
-			return key.Record, err
-		}
-		if !key.ExpiresAt.IsZero() && key.ExpiresAt.UnixMicro() <= s.keyClock() {
-			return key.Record, fault.Field("expires_at", fault.NotAllowed, "expires_at must be in the future")
-		}
-		if err := s.roomForKey(t, by.CustomerID, apikey.MaxKeys); err != nil {
-			return key.Record, err
-		}
-		return key.Record, insertKey(t, by.CustomerID, key)
-	})
+	_, err := once(ctx, s, "add_key", by.CustomerID, keep, func(t records.Tx) (apikey.Record, error) { return records.AddKey(t, by, key) })
 	return err
-}
-
-// roomForKey refuses a key beyond the customer's most unrevoked ones, or
-// beyond those of a day. It also says when there is no such customer.
-func (s *Store) roomForKey(t *tx, customerID string, most int) error {
-	// Ids begin with the time they were made at, so those of the last day
-	// are the end of the customer's part of the primary key.
-	dayAgo := s.clock().Add(-24 * time.Hour).UnixMilli()
-	var keys, made, customers, erased int
-	err := t.row(`SELECT (SELECT count(*) FROM api_keys WHERE customer_id = ?1 AND revoked_at IS NULL),
-		(SELECT count(*) FROM api_keys WHERE customer_id = ?1 AND id > ?2), (SELECT count(*) FROM customers WHERE id = ?1),
-		(SELECT count(erased_at) FROM customers WHERE id = ?1)`,
-		[]any{customerID, fmt.Sprintf("%08x-%04x", dayAgo>>16, dayAgo&0xffff)}, &keys, &made, &customers, &erased)
-	switch {
-	case err != nil:
-		return err
-	case customers == 0:
-		return missing(sql.ErrNoRows)
-	case erased > 0:
-		return fault.Refused("The customer was erased.")
-	case keys >= most:
-		return fault.Refused(fmt.Sprintf("There are %d keys already: delete one first.", keys))
-	case made >= apikey.MaxKeysADay:
-		return fault.Refused(fmt.Sprintf("%d keys were made within a day: try again tomorrow.", made))
-	}
-	return nil
 }
 
 // ReplaceKey implements apikey.Store.
 func (s *Store) ReplaceKey(ctx context.Context, by apikey.Principal, oldID string, grace time.Duration, key apikey.Issue, keep *idempotency.Once[apikey.Record]) (apikey.Record, error) {
-	return once(ctx, s, "replace_key", by.CustomerID, keep, func(t *tx) (apikey.Record, error) {
-		if err := s.stillIn(t, by); err != nil {
-			return apikey.Record{}, err
-		}
-		now := s.keyClock()
-		var works bool
-		var expires sql.NullInt64
-		replacement := key
-		err := t.row("SELECT k.name, k.expires_at, "+usable+" FROM api_keys k WHERE k.customer_id = ? AND k.id = ?",
-			[]any{now, by.CustomerID, oldID}, &replacement.Name, &expires, &works)
-		if err != nil {
-			return apikey.Record{}, missingKey(err)
-		}
-		if !works {
-			return apikey.Record{}, fault.Refused("The key was revoked or has expired: create a new one.")
-		}
-		replacement.ExpiresAt = optional(expires)
-		retire, most := "UPDATE api_keys SET revoked_at = ?1 WHERE customer_id = ?2 AND id = ?3", apikey.MaxKeys+1
-		if grace > 0 { // two keys for a while
-			retire, most = "UPDATE api_keys SET retires_at = min(coalesce(retires_at, ?1), ?1) WHERE customer_id = ?2 AND id = ?3", apikey.MaxKeys
-		}
-		if err := s.roomForKey(t, by.CustomerID, most); err != nil {
-			return apikey.Record{}, err
-		}
-		if err := t.exec(retire, now+grace.Microseconds(), by.CustomerID, oldID); err != nil {
-			return apikey.Record{}, err
-		}
-		return replacement.Record, insertKey(t, by.CustomerID, replacement)
-	})
+	return once(ctx, s, "replace_key", by.CustomerID, keep, func(t records.Tx) (apikey.Record, error) { return records.ReplaceKey(t, by, oldID, grace, key) })
 }
 
 // RevokeKey implements apikey.Store.
 func (s *Store) RevokeKey(ctx context.Context, by apikey.Principal, id string) error {
-	return s.change(ctx, "revoke_key", func(t *tx) error {
-		if err := s.stillIn(t, by); err != nil {
-			return err
-		}
-		now := s.keyClock()
-		var revoked bool
-		err := t.row("SELECT revoked_at IS NOT NULL FROM api_keys WHERE customer_id = ? AND id = ?", []any{by.CustomerID, id}, &revoked)
-		if err != nil || revoked {
-			return missingKey(err)
-		}
-		var others int
-		err = t.row("SELECT count(*) FROM api_keys k WHERE customer_id = ? AND id <> ? AND "+usable, []any{by.CustomerID, id, now}, &others)
-		if err != nil {
-			return err
-		}
-		if others == 0 && by.KeyID != "" {
-			return fault.Refused("This is the last usable key: create another one first.")
-		}
-		return t.exec("UPDATE api_keys SET revoked_at = ? WHERE customer_id = ? AND id = ?", now, by.CustomerID, id)
-	})
-}
-
-func missingKey(err error) error {
-	if errors.Is(err, sql.ErrNoRows) {
-		return fault.Missing("There is no such key.")
-	}
+	_, err := write(ctx, s, "revoke_key", nothing(func(t records.Tx) error { return records.RevokeKey(t, by, id) }))
 	return err
 }
 
 // KeyOwner implements apikey.Registry.
 func (s *Store) KeyOwner(ctx context.Context, idOrPrefix string) (customerID, id string, err error) {
-	err = s.query("find_key", func() error {
-		return missingKey(s.read.QueryRowContext(ctx, "SELECT customer_id, id FROM api_keys WHERE id = ?1 OR prefix = ?1", idOrPrefix).Scan(&customerID, &id))
+	_, err = read(ctx, s, "find_key", func(r records.Reader) (_ struct{}, err error) {
+		customerID, id, err = records.KeyOwner(r, idOrPrefix)
+		return struct{}{}, err
 	})
 	return customerID, id, err
 }

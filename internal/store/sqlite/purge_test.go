@@ -62,7 +62,7 @@ func TestPurgeLooksAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "test.db")
 	s := open(t, Options{Path: path})
 	execute(t, path, marked)
-	got, err := mutate(t.Context(), s, "purge", func(t *tx) (account.Purged, error) { return purge(t, "l.dev", `["1","2","3","4"]`) })
+	got, err := s.purge(t.Context(), "l.dev", `["1","2","3","4"]`)
 	if want := (account.Purged{Removed: 1, Kept: 1}); err != nil || got != want {
 		t.Errorf("purged %+v, %v, want %+v", got, err, want)
 	}
@@ -76,7 +76,7 @@ func TestPurgeThatFailsLeavesAllAsItWas(t *testing.T) {
 	execute(t, path, marked)
 	broken := errors.New("broken")
 	err := s.write.do(t.Context(), func(t *tx) error {
-		_, err := purge(t, "l.dev", `["1"]`)
+		_, err := purge(changes{t, s}, "l.dev", `["1"]`)
 		return errors.Join(err, broken)
 	})
 	if !errors.Is(err, broken) {

@@ -84,7 +84,7 @@ FOR EACH STATEMENT EXECUTE FUNCTION ledger_entries_never_change();
 
 -- The times of the requests a key was admitted at, oldest first, at least one.
 -- A logged table: an unlogged one is empty after a crash, and then all limits
--- would be free. See docs/adr/0013.
+-- would be free. See docs/adr/0014.
 CREATE TABLE rate_windows (
     policy  text COLLATE "C" NOT NULL,
     key     text COLLATE "C" NOT NULL,

@@ -1,0 +1,33 @@
+package records
+
+import "gatehouse/internal/account"
+
+// Purge removes those of some customers that are still at a domain, signed up
+// as a load test's, and are unknown to Stripe. chosen says in SQL which customers
+// are meant, and domain which is an address's; their arguments come from $2 on,
+// after the domain. What the table purges names may lose its ledger, and it
+// names nobody outside this transaction.
+func Purge(t Tx, at, domain, chosen string, args ...any) (done account.Purged, err error) {
+	args = append([]any{at}, args...)
+	from := " FROM customers WHERE " + domain + " = $1 AND id IN (" + chosen + ")"
+	if _, err := t.Exec("INSERT INTO purges SELECT id"+from+" AND load_test AND stripe_customer_id IS NULL", args...); err != nil {
+		return done, err
+	}
+	for _, removal := range []string{
+		"DELETE FROM api_keys WHERE customer_id IN (SELECT customer_id FROM purges)",
+		"DELETE FROM jobs WHERE kind IN ('welcome_mail', 'stripe_customer') AND subject IN (SELECT customer_id FROM purges)",
+		"DELETE FROM outcomes WHERE customer_id IN (SELECT customer_id FROM purges)",
+		"DELETE FROM ledger_entries WHERE customer_id IN (SELECT customer_id FROM purges)",
+		"DELETE FROM customers WHERE id IN (SELECT customer_id FROM purges)",
+	} {
+		if _, err := t.Exec(removal); err != nil {
+			return done, err
+		}
+	}
+	removed, err := t.Exec("DELETE FROM purges")
+	if err != nil {
+		return done, err
+	}
+	done.Removed = int(removed)
+	return done, t.Row("SELECT count(*)"+from, args, &done.Kept)
+}

@@ -1,0 +1,93 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"strings"
+
+	"gatehouse/internal/idempotency"
+	"gatehouse/internal/store/records"
+)
+
+// rebind writes $1, which SQLite takes for a name, as ?1.
+func rebind(query string) string { return strings.ReplaceAll(query, "$", "?") }
+
+// queryer is a pool of connections or a transaction.
+type queryer interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// reader reads beside the writer.
+type reader struct {
+	ctx context.Context //nolint:containedctx // one call's
+	s   *Store
+	queryer
+}
+
+// Row implements records.Reader.
+func (r reader) Row(query string, args []any, into ...any) error {
+	return r.QueryRowContext(r.ctx, rebind(query), args...).Scan(into...)
+}
+
+// Each implements records.Reader.
+func (r reader) Each(query string, args []any, read func(records.Scan) error) error {
+	rows, err := r.QueryContext(r.ctx, rebind(query), args...)
+	if err != nil {
+		return err
+	}
+	return eachRow(rows, read)
+}
+
+// Now implements records.Reader.
+func (r reader) Now() (int64, error) { return int64(r.s.now()), nil }
+
+// changes is an operation's part of the writer's transaction.
+type changes struct {
+	*tx
+	s *Store
+}
+
+// Row implements records.Reader.
+func (c changes) Row(query string, args []any, into ...any) error { return c.row(query, args, into...) }
+
+// Each implements records.Reader.
+func (c changes) Each(query string, args []any, read func(records.Scan) error) error {
+	return c.each(query, args, read)
+}
+
+// Exec implements records.Tx.
+func (c changes) Exec(query string, args ...any) (int64, error) { return c.change(query, args...) }
+
+// Lock implements records.Tx: nobody else writes meanwhile.
+func (changes) Lock(string) error { return nil }
+
+// Now implements records.Tx.
+func (c changes) Now() (int64, error) { return int64(c.s.now()), nil }
+
+// Latest implements records.Tx.
+func (c changes) Latest() (int64, error) { return c.s.keyClock(), nil }
+
+// read is a reading call.
+func read[T any](ctx context.Context, s *Store, call string, run func(records.Reader) (T, error)) (result T, err error) {
+	err = s.query(call, func() (err error) {
+		result, err = run(reader{ctx, s, s.read})
+		return err
+	})
+	return result, err
+}
+
+// write is a writing call.
+func write[T any](ctx context.Context, s *Store, call string, run func(records.Tx) (T, error)) (T, error) {
+	return mutate(ctx, s, call, func(t *tx) (T, error) { return run(changes{t, s}) })
+}
+
+// once is a writing call whose outcome is kept.
+func once[T any](ctx context.Context, s *Store, call, customerID string, o *idempotency.Once[T], run func(records.Tx) (T, error)) (T, error) {
+	return write(ctx, s, call, func(t records.Tx) (T, error) { return records.Once(t, customerID, o, run) })
+}
+
+// nothing makes an operation without a result one of those with.
+func nothing(run func(records.Tx) error) func(records.Tx) (struct{}, error) {
+	return func(t records.Tx) (struct{}, error) { return struct{}{}, run(t) }
+}
