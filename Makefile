@@ -13,6 +13,7 @@ FUZZTIME ?= 30s
 BENCH ?= .
 BENCHCOUNT ?= 1
 KILLS ?= 200
+SECONDS ?= 180
 # An earlier bin/bench.txt to compare with.
 BASE ?=
 # Another vulnerability database; empty is Go's own.
@@ -53,6 +54,12 @@ race: ## run all tests under the race detector
 .PHONY: crash
 crash: ## kill a node KILLS times (200) amid sign-ups, and count what is lost or done twice
 	go test ./cmd/gatehouse -count=1 -v -timeout=2h -run='^TestCrashFollowUps$$' -crash.kills=$(KILLS)
+
+.PHONY: cluster
+cluster: ## kill and restart three nodes and their PostgreSQL for SECONDS (180) under load, and count what is lost
+	@tools/postgres.sh
+	go test ./cmd/gatehouse -count=1 -v -timeout=2h -parallel=1 -cluster.seconds=$(SECONDS) -cluster.connections=10000 \
+		-run='^(TestCluster|TestClusterFollowUps|TestRollingRestart|TestManyConnections)$$'
 
 .PHONY: lint
 lint: ## check style, likely bugs and the direction of imports

@@ -26,7 +26,7 @@ func adminCommandOn(c *cobra.Command, run func(ctx context.Context, c *cobra.Com
 // opened.
 func adminCommandChecked(c *cobra.Command, check func(app.Config) error, run func(ctx context.Context, c *cobra.Command, a adminCall) error, args ...string) *cobra.Command {
 	c.Args = exactly(args...)
-	load := settingFlags(c.Flags(), []string{"database", "mode"})
+	load := settingFlags(c.Flags(), []string{"database", "cluster", "mode"})
 	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, given []string) (err error) {
 		config, _, _, err := load()

@@ -2,11 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -36,9 +38,10 @@ type call struct {
 	status         int // 0: there was no answer
 	header         http.Header
 	body           []byte
-	reused         bool  // the connection had carried a request before
-	closes         bool  // the node says that it closes the connection
-	err            error // why there was no answer
+	reused         bool      // the connection had carried a request before
+	closes         bool      // the node says that it closes the connection
+	err            error     // why there was no answer
+	failed         time.Time // when that was known
 
 	email      string // of a sign-up
 	customerID string // told in the answer
@@ -47,6 +50,9 @@ type call struct {
 
 // answered says whether the client knows what became of the request.
 func (c call) answered() bool { return c.status != 0 }
+
+// neverArrived says that the request certainly reached no node.
+func (c call) neverArrived() bool { return errors.Is(c.err, syscall.ECONNREFUSED) }
 
 // problem is the code and the message of an answer that is an error.
 func (c call) problem() (code, message string) {
@@ -93,7 +99,7 @@ func doOnce(client *http.Client, method, url, key, once, body string) (c call) {
 	c.sent = time.Now()
 	resp, err := client.Do(r)
 	if err != nil {
-		c.err = err
+		c.err, c.failed = err, time.Now()
 		return c
 	}
 	defer resp.Body.Close()
@@ -101,6 +107,8 @@ func doOnce(client *http.Client, method, url, key, once, body string) (c call) {
 	c.received = time.Now()
 	if c.err == nil { // half an answer is none
 		c.status, c.header, c.closes = resp.StatusCode, resp.Header, resp.Close
+	} else {
+		c.failed = c.received
 	}
 	return c
 }

@@ -9,13 +9,21 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"gatehouse/internal/store/postgres/pgtest"
 )
 
 // openSQL opens a database as another program would: not through our store,
 // whose driver is linked into this binary.
-func openSQL(t testing.TB, path string) *sql.DB {
+func openSQL(t testing.TB, database string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: "_pragma=busy_timeout(10000)"}).String())
+	driver, name := "sqlite", (&url.URL{Scheme: "file", Path: database, RawQuery: "_pragma=busy_timeout(10000)"}).String()
+	if onPostgres(database) {
+		driver, name = "pgx", database
+	}
+	db, err := sql.Open(driver, name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,15 +42,10 @@ type told struct {
 // map has every address that anybody ever tried to sign up.
 func auditDatabase(db *sql.DB, known map[string]told) (found []string, err error) {
 	say := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
-	broken, err := column(db, "SELECT integrity_check FROM pragma_integrity_check WHERE integrity_check <> 'ok'")
+	found, err = auditForm(db)
 	if err != nil {
-		return nil, fmt.Errorf("check integrity: %w", err)
+		return nil, err
 	}
-	orphans, err := column(db, `SELECT "table" || ' has a row without its ' || parent FROM pragma_foreign_key_check`)
-	if err != nil {
-		return nil, fmt.Errorf("check foreign keys: %w", err)
-	}
-	found = append(append(found, broken...), orphans...)
 	rows, err := db.Query(`SELECT id, email, credit_balance,
 		(SELECT count(*) FROM api_keys WHERE customer_id = c.id),
 		(SELECT count(*) FROM ledger_entries WHERE customer_id = c.id),
@@ -83,6 +86,28 @@ func auditDatabase(db *sql.DB, known map[string]told) (found []string, err error
 	}
 	slices.Sort(found)
 	return found, rows.Err()
+}
+
+// auditForm finds what no database should hold, whoever wrote it.
+func auditForm(db *sql.DB) (found []string, err error) {
+	queries := []string{
+		"SELECT integrity_check FROM pragma_integrity_check WHERE integrity_check <> 'ok'",
+		`SELECT "table" || ' has a row without its ' || parent FROM pragma_foreign_key_check`,
+	}
+	if _, ok := db.Driver().(*stdlib.Driver); ok {
+		queries = []string{
+			"SELECT 'api_keys has a row without its customers' FROM api_keys WHERE customer_id NOT IN (SELECT id FROM customers)",
+			"SELECT 'ledger_entries has a row without its customers' FROM ledger_entries WHERE customer_id NOT IN (SELECT id FROM customers)",
+		}
+	}
+	for _, query := range queries {
+		some, err := column(db, query)
+		if err != nil {
+			return nil, fmt.Errorf("check the database's form: %w", err)
+		}
+		found = append(found, some...)
+	}
+	return found, nil
 }
 
 // column reads the first column of a query as text.
@@ -131,9 +156,40 @@ func copyFile(t testing.TB, from, to string) {
 	}
 }
 
+// copyOf copies a database that nobody is connected to.
+func copyOf(t testing.TB, database string) string {
+	t.Helper()
+	if onPostgres(database) {
+		made, err := pgtest.Need(t).CreateFrom(t.Context(), database)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made
+	}
+	path := filepath.Join(t.TempDir(), "copy.db")
+	copyFile(t, database, path)
+	return path
+}
+
 func TestTheAuditItself(t *testing.T) {
 	t.Parallel()
-	n := startNode(t, newDatabase(t))
+	t.Run("SQLite", func(t *testing.T) {
+		t.Parallel()
+		database, known := audited(t, newDatabase(t))
+		auditFinds(t, database, known)
+		tornPage(t, database, known)
+	})
+	t.Run("PostgreSQL", func(t *testing.T) {
+		t.Parallel()
+		database, known := audited(t, newPostgres(t))
+		auditFinds(t, database, known)
+	})
+}
+
+// audited makes a database in which all is well.
+func audited(t *testing.T, database string) (string, map[string]told) {
+	t.Helper()
+	n := startNode(t, database)
 	known := make(map[string]told)
 	for i := range 5 {
 		c := mustSignUp(t, n.client(""), n.url, fmt.Sprintf("audit-%d@customers.dev", i))
@@ -141,18 +197,26 @@ func TestTheAuditItself(t *testing.T) {
 	}
 	known["never-answered@customers.dev"] = told{}
 	n.drain()
-	mustAudit(t, n.database, known)
+	mustAudit(t, database, known)
+	return database, known
+}
 
+// auditFinds breaks copies of a database in many ways.
+func auditFinds(t *testing.T, database string, known map[string]told) {
+	t.Helper()
 	tests := []struct {
 		name, change string
+		onPostgres   string // the change there, where it is another
 		lie          func(map[string]told)
 	}{
 		{name: "a key is gone", change: "DELETE FROM api_keys WHERE id = (SELECT min(id) FROM api_keys)"},
 		{name: "a key too many", change: "INSERT INTO api_keys (customer_id, id, public_id, hash, prefix, name, created_at) SELECT customer_id, 'x', 'x', hash, prefix, name, created_at FROM api_keys LIMIT 1"},
-		{name: "an entry is gone", change: "DROP TRIGGER ledger_entries_never_vanish; DELETE FROM ledger_entries WHERE customer_id = (SELECT min(id) FROM customers)"},
+		{name: "an entry is gone", change: "DROP TRIGGER ledger_entries_never_vanish; DELETE FROM ledger_entries WHERE customer_id = (SELECT min(id) FROM customers)",
+			onPostgres: "DROP TRIGGER ledger_entries_never_change ON ledger_entries; DELETE FROM ledger_entries WHERE customer_id = (SELECT min(id) FROM customers)"},
 		{name: "an entry doubled", change: "INSERT INTO ledger_entries SELECT customer_id, 2, 'x', 5, 10, source, 'x', created_at FROM ledger_entries LIMIT 1"},
 		{name: "a balance moved", change: "UPDATE customers SET credit_balance = 6 WHERE id = (SELECT max(id) FROM customers)"},
-		{name: "a key without its customer", change: "UPDATE api_keys SET customer_id = 'x' WHERE id = (SELECT min(id) FROM api_keys)"},
+		{name: "a key without its customer", change: "UPDATE api_keys SET customer_id = 'x' WHERE id = (SELECT min(id) FROM api_keys)",
+			onPostgres: "ALTER TABLE api_keys DISABLE TRIGGER ALL; UPDATE api_keys SET customer_id = 'x' WHERE id = (SELECT min(id) FROM api_keys)"},
 		{name: "a customer that nobody signed up", lie: func(known map[string]told) { delete(known, "audit-1@customers.dev") }},
 		{name: "an acknowledged customer is gone", lie: func(known map[string]told) {
 			known["lost@customers.dev"] = told{call: call{email: "lost@customers.dev", status: 201, customerID: "lost"}}
@@ -166,10 +230,12 @@ func TestTheAuditItself(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "copy.db")
-			copyFile(t, n.database, path)
-			db := openSQL(t, path)
-			if _, err := db.Exec(test.change); test.change != "" && err != nil {
+			change := test.change
+			if onPostgres(database) && test.onPostgres != "" {
+				change = test.onPostgres
+			}
+			db := openSQL(t, copyOf(t, database))
+			if _, err := db.Exec(change); change != "" && err != nil {
 				t.Fatal(err)
 			}
 			changed := maps.Clone(known)
@@ -186,9 +252,12 @@ func TestTheAuditItself(t *testing.T) {
 		})
 	}
 
+}
+
+func tornPage(t *testing.T, database string, known map[string]told) {
+	t.Helper()
 	t.Run("a page is torn", func(t *testing.T) {
-		path := filepath.Join(t.TempDir(), "copy.db")
-		copyFile(t, n.database, path)
+		path := copyOf(t, database)
 		f, err := os.OpenFile(path, os.O_RDWR, 0)
 		if err != nil {
 			t.Fatal(err)

@@ -70,7 +70,7 @@ func TestCrashFollowUps(t *testing.T) {
 	r.awaitIdle()
 	lost := r.checkPromises()
 	r.current().drain()
-	if o := finish(t, gatehouse(t, "admin", "ledger", "verify", "--database=sqlite:"+r.database)); o.code != exitOK {
+	if o := finish(t, gatehouse(t, "admin", "ledger", "verify", databaseFlag(r.database))); o.code != exitOK {
 		t.Errorf("admin ledger verify: exit code %d, %s%s", o.code, o.stdout, o.stderr)
 	}
 	v := r.outside.judge(t, r.database)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -20,7 +21,22 @@ func (c call) admitted() bool {
 }
 
 // mayHavePlace says whether the request can have taken a place.
-func (c call) mayHavePlace() bool { return c.status != http.StatusTooManyRequests }
+func (c call) mayHavePlace() bool {
+	return c.status != http.StatusTooManyRequests && !c.neverArrived()
+}
+
+// lastWill is for how long a database may go on with what it was asked by a
+// node that has been killed: longer than any call may take.
+const lastWill = 5 * time.Second
+
+// lastPlace is when the request can have taken its place at the latest, if that
+// is known.
+func (c call) lastPlace() (at time.Time, known bool) {
+	if c.answered() {
+		return c.received, true
+	}
+	return c.failed.Add(lastWill), !c.failed.IsZero()
+}
 
 // overAdmitted finds, for each client address, more admitted requests than the
 // limit that are proven to lie within less than the window. A request was
@@ -52,14 +68,16 @@ func overAdmitted(calls []call, limit int, window time.Duration) (found []string
 // can have held the places.
 func wronglyDenied(calls []call, limit int, window time.Duration) (found []string) {
 	for source, own := range bySource(calls) {
+		may := slices.DeleteFunc(slices.Clone(own), func(c call) bool { return !c.mayHavePlace() })
 		for _, denied := range own {
 			if denied.status != http.StatusTooManyRequests {
 				continue
 			}
 			holders := 0
-			for _, c := range own {
-				gone := c.answered() && denied.sent.Sub(c.received) >= window // had left before it was even asked
-				if c.mayHavePlace() && c.sent.Before(denied.received) && !gone {
+			for _, c := range may {
+				last, known := c.lastPlace()
+				gone := known && denied.sent.Sub(last) >= window // had left before it was even asked
+				if c.sent.Before(denied.received) && !gone {
 					holders++
 				}
 			}
@@ -91,6 +109,20 @@ func at(status int, sent, received float64) call {
 	return c
 }
 
+// killed is a call whose node was killed, at a second.
+func killed(sent, failed float64) call {
+	c := at(0, sent, 0)
+	c.failed = c.sent.Add(time.Duration((failed - sent) * float64(time.Second)))
+	return c
+}
+
+// unreachable is a call where nobody listened.
+func unreachable(sent float64) call {
+	c := killed(sent, sent)
+	c.err = syscall.ECONNREFUSED
+	return c
+}
+
 func some(n int, c call) []call { return slices.Repeat([]call{c}, n) }
 
 func TestTheLimitOracleItself(t *testing.T) {
@@ -118,6 +150,9 @@ func TestTheLimitOracleItself(t *testing.T) {
 		{"a refusal after ten is right", append(some(10, at(201, 0, 1)), at(429, 2, 3)), false, false},
 		{"a refusal after nine is wrong", append(some(9, at(201, 0, 1)), at(429, 2, 3)), false, true},
 		{"a refusal after nine and one without an answer may be right", append(some(9, at(201, 0, 1)), at(0, 1, 0), at(429, 2, 3)), false, false},
+		{"a refusal long after nine and one whose node was killed is wrong", append(some(9, at(201, 8, 9)), killed(0, 1), at(429, 66, 67)), false, true},
+		{"a refusal soon after nine and one whose node was killed may be right", append(some(9, at(201, 8, 9)), killed(0, 1), at(429, 65, 66)), false, false},
+		{"a refusal after nine and one that reached no node is wrong", append(some(9, at(201, 0, 1)), unreachable(1), at(429, 2, 3)), false, true},
 		{"a refusal after nine and a failed one may be right", append(some(9, at(201, 0, 1)), at(503, 1, 2), at(429, 2, 3)), false, false},
 		{"refusals take no places", append(some(9, at(201, 0, 1)), some(5, at(429, 2, 3))...), false, true},
 		{"a refusal when all have left is wrong", append(some(10, at(201, 0, 1)), at(429, 61, 62)), false, true},

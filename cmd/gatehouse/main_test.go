@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"gatehouse/internal/store/postgres/pgtest"
 )
 
 // The tests of this package are black-box: they run this very test binary
@@ -17,8 +20,14 @@ import (
 // of their own, and talk to it as an operator and a client would. So whatever
 // the tests are built with, the race detector too, is in the program.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"gatehouse": main, onSmallDisk: mainOnSmallDisk, bounded: mainBounded})
+	testscript.Main(tests{m}, map[string]func(){"gatehouse": main, onSmallDisk: mainOnSmallDisk, bounded: mainBounded})
 }
+
+// tests share a PostgreSQL server, which is closed when they have run.
+type tests struct{ *testing.M }
+
+// Run implements testscript.TestingM.
+func (t tests) Run() int { return pgtest.Main(t.M) }
 
 // bounded is a name of this binary under which it runs a command, and ends it
 // when it hangs, for scripts: a node that starts where it should be refused
@@ -92,6 +101,29 @@ func gatehouse(t testing.TB, args ...string) *exec.Cmd {
 // waiting for a second at their end.
 const raceOptions = "atexit_sleep_ms=0"
 
+// begin starts a command on a thread of its own, and returns a channel that is
+// closed once it has ended. Linux takes the thread that started a program for
+// its parent, with which it dies; and threads end, such as those that a pgtest
+// server was started on.
+func begin(t testing.TB, c *exec.Cmd) <-chan struct{} {
+	t.Helper()
+	ended := make(chan struct{})
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with this function
+		err := c.Start()
+		started <- err
+		if err == nil {
+			_ = c.Wait() // the tests look at the process's state
+			close(ended)
+		}
+	}()
+	if err := <-started; err != nil {
+		t.Fatalf("start %v: %v", c.Args, err)
+	}
+	return ended
+}
+
 // outcome is what a command came to that ended by itself.
 type outcome struct {
 	stdout, stderr string
@@ -103,11 +135,9 @@ func finish(t testing.TB, c *exec.Cmd) outcome {
 	t.Helper()
 	var out, errOut strings.Builder
 	c.Stdout, c.Stderr = &out, &errOut
-	if err := c.Start(); err != nil {
-		t.Fatalf("start %v: %v", c.Args, err)
-	}
+	ended := begin(t, c)
 	hangs := time.AfterFunc(patience, func() { _ = c.Process.Kill() })
-	_ = c.Wait() // its state says more
+	<-ended
 	if !hangs.Stop() {
 		t.Fatalf("%v did not end; it said %q and %q", c.Args, out.String(), errOut.String())
 	}

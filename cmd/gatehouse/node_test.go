@@ -13,6 +13,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gatehouse/internal/seal"
+	"gatehouse/internal/store/postgres/pgtest"
 )
 
 // patience is when a test gives up on something that hangs. Nothing is
@@ -23,12 +26,12 @@ const patience = 45 * time.Second
 type node struct {
 	t        testing.TB
 	cmd      *exec.Cmd
-	database string // path
+	database string // the path of a SQLite one, or the URL of a PostgreSQL
 	url      string // of the public API
 	adminURL string // "" when the admin listener is off
 	log      *logBook
-	out      *bytes.Buffer // standard output; to be read once it has exited
-	exited   chan struct{} // closed once it has
+	out      *bytes.Buffer   // standard output; to be read once it has exited
+	exited   <-chan struct{} // closed once it has
 	clients  []*http.Client
 	faulty   bool // the test gives it reason to log errors
 	plain    bool // the test gives it reason to end with plain words
@@ -36,6 +39,29 @@ type node struct {
 
 // newDatabase is the path of a database that does not exist yet.
 func newDatabase(t testing.TB) string { return filepath.Join(t.TempDir(), "gatehouse.db") }
+
+// newPostgres is the URL of an empty database of the tests' PostgreSQL.
+func newPostgres(t testing.TB) string {
+	t.Helper()
+	url, err := pgtest.Need(t).CreateDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return url
+}
+
+func onPostgres(database string) bool { return strings.HasPrefix(database, "postgres://") }
+
+// databaseFlag names a database on the command line.
+func databaseFlag(database string) string {
+	if onPostgres(database) {
+		return "--database=" + database
+	}
+	return "--database=sqlite:" + database
+}
+
+// masterKey is the variable that all nodes on a PostgreSQL need.
+var masterKey = "GATEHOUSE_MASTER_KEY=" + seal.NewKey()
 
 // startNode serves a database until the test ends, or earlier if the test
 // ends it. args come after those that choose free ports and a short drain,
@@ -48,30 +74,34 @@ func startNode(t testing.TB, database string, args ...string) *node {
 // startNodeWith does so with variables: NAME=value.
 func startNodeWith(t testing.TB, env []string, database string, args ...string) *node {
 	t.Helper()
-	c := gatehouse(t, append(serveArgs(database), args...)...)
-	c.Env = append(c.Env, env...)
-	n := launch(t, c)
-	n.database = database
+	n := launchNode(t, env, database, args...)
 	n.awaitServing()
 	return n
 }
 
+// launchNode does not wait until it serves.
+func launchNode(t testing.TB, env []string, database string, args ...string) *node {
+	t.Helper()
+	c := gatehouse(t, append(serveArgs(database), args...)...)
+	if onPostgres(database) {
+		c.Env = append(c.Env, masterKey)
+	}
+	c.Env = append(c.Env, env...)
+	n := launch(t, c)
+	n.database = database
+	return n
+}
+
 func serveArgs(database string) []string {
-	return []string{"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--drain-timeout=4s", "--database=sqlite:" + database}
+	return []string{"serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--drain-timeout=4s", databaseFlag(database)}
 }
 
 // launch starts a command and takes its standard error for a node's log.
 func launch(t testing.TB, c *exec.Cmd) *node {
 	t.Helper()
-	n := &node{t: t, cmd: c, log: newLogBook(), out: new(bytes.Buffer), exited: make(chan struct{})}
+	n := &node{t: t, cmd: c, log: newLogBook(), out: new(bytes.Buffer)}
 	c.Stdout, c.Stderr = n.out, n.log
-	if err := c.Start(); err != nil {
-		t.Fatalf("start %v: %v", c.Args, err)
-	}
-	go func() {
-		defer close(n.exited)
-		_ = c.Wait() // the tests look at the process's state
-	}()
+	n.exited = begin(t, c)
 	t.Cleanup(func() {
 		n.kill()
 		n.judge()

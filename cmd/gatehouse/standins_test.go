@@ -141,7 +141,7 @@ func (o *outside) judge(t testing.TB, database string) (v verdict) {
 	for id := range atStripe {
 		doubled("a Stripe customer of %q, who is no customer", id)
 	}
-	left, err := column(db, "SELECT kind || ' of ' || subject || iif(dead_at IS NULL, ' waits', ' is dead') || ' after ' || tries || ' tries: ' || reason FROM jobs")
+	left, err := column(db, "SELECT kind || ' of ' || subject || CASE WHEN dead_at IS NULL THEN ' waits' ELSE ' is dead' END || ' after ' || tries || ' tries: ' || reason FROM jobs")
 	if err != nil {
 		t.Fatal(err)
 	}

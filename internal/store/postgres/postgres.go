@@ -222,12 +222,14 @@ func (s *Store) call(ctx context.Context, name string, run func(context.Context,
 }
 
 func (s *Store) connected(ctx context.Context, run func(context.Context, *pgxpool.Conn) error) error {
+	ctx, cancel := undisturbed(ctx)
+	defer cancel()
 	c, err := s.acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Release()
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel = context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err = run(ctx, c)
 	if err != nil && c.Conn().IsClosed() {
@@ -236,6 +238,17 @@ func (s *Store) connected(ctx context.Context, run func(context.Context, *pgxpoo
 		s.works()
 	}
 	return err
+}
+
+// undisturbed has the deadline of a context and not its end. A client that hangs
+// up would cost the connection that its query runs on, and look like a database
+// that is away; so would a node that stops.
+func undisturbed(ctx context.Context) (context.Context, context.CancelFunc) {
+	apart := context.WithoutCancel(ctx)
+	if end, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(apart, end)
+	}
+	return apart, func() {}
 }
 
 // acquire gets a connection, or fails fast.
