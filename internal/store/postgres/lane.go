@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gatehouse/internal/fault"
@@ -37,13 +38,14 @@ type call[In, Out any] struct {
 	out    Out
 	err    error
 	done   chan struct{} // closed once out or err is there
+	// answered is claimed by the one answer that counts: a call that was moved
+	// to another lane may meet two.
+	answered atomic.Bool
 }
 
 // answer says what became of the call; only the first answer counts.
 func (c *call[In, Out]) answer(out Out, err error) {
-	select {
-	case <-c.done:
-	default:
+	if c.answered.CompareAndSwap(false, true) {
 		c.out, c.err = out, err
 		close(c.done)
 	}
