@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -24,7 +25,7 @@ type naive struct{ pool *pgxpool.Pool }
 // Take implements taker. It says of a decision only whether it admits.
 func (n naive) Take(ctx context.Context, policy ratelimit.Name, limit ratelimit.Limit, key string) (d ratelimit.Decision, err error) {
 	err = n.pool.QueryRow(ctx, `INSERT INTO rate_windows AS t (policy, key, stamps, granted) VALUES ($1, $2, ARRAY[now_us()], 1)
-		ON CONFLICT (policy, key) DO UPDATE SET stamps = t.stamps[width_bucket(now_us() - $4, t.stamps) + 1:] || greatest(t.stamps[cardinality(t.stamps)], now_us())
+		ON CONFLICT (key, policy) DO UPDATE SET stamps = t.stamps[width_bucket(now_us() - $4, t.stamps) + 1:] || greatest(t.stamps[cardinality(t.stamps)], now_us())
 		WHERE cardinality(t.stamps) - width_bucket(now_us() - $4, t.stamps) < $3 RETURNING true`, string(policy), key, limit.Count, limit.Window.Microseconds()).Scan(&d.Admitted)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = nil
@@ -38,7 +39,7 @@ func (n naive) Take(ctx context.Context, policy ratelimit.Name, limit ratelimit.
 type rows struct {
 	pool  *pgxpool.Pool
 	queue chan *rowsCall
-	done  chan struct{}
+	done  sync.WaitGroup
 }
 
 type rowsCall struct {
@@ -54,14 +55,16 @@ CREATE TABLE heads (k text COLLATE "C" PRIMARY KEY, seq bigint NOT NULL, last bi
 CREATE TABLE stamps (k text COLLATE "C", seq bigint, t bigint NOT NULL, PRIMARY KEY (k, seq));`
 
 func newRows(ctx context.Context, pool *pgxpool.Pool) *rows {
-	r := &rows{pool: pool, queue: make(chan *rowsCall, 4096), done: make(chan struct{})}
-	go r.loop(ctx)
+	r := &rows{pool: pool, queue: make(chan *rowsCall, 4096)}
+	for range 2 { // groups under way, as in the store
+		r.done.Go(func() { r.loop(ctx) })
+	}
 	return r
 }
 
 func (r *rows) close() {
 	close(r.queue)
-	<-r.done
+	r.done.Wait()
 }
 
 // Take implements taker.
@@ -73,11 +76,17 @@ func (r *rows) Take(_ context.Context, _ ratelimit.Name, limit ratelimit.Limit, 
 }
 
 func (r *rows) loop(ctx context.Context) {
-	defer close(r.done)
 	for first := range r.queue {
 		group := []*rowsCall{first}
-		for len(group) < 256 && len(r.queue) > 0 {
-			group = append(group, <-r.queue)
+		for more := true; more && len(group) < 256; {
+			select {
+			case c, ok := <-r.queue:
+				if more = ok; ok {
+					group = append(group, c)
+				}
+			default:
+				more = false
+			}
 		}
 		err := r.run(ctx, group)
 		for _, c := range group {
@@ -113,11 +122,12 @@ func (r *rows) run(ctx context.Context, group []*rowsCall) error {
 			CROSS JOIN LATERAL (SELECT seq, last FROM heads WHERE k = q.k OFFSET 0) h
 		), g AS MATERIALIZED (
 			SELECT q.k, q.seq, q.t, (SELECT count(*) FROM generate_series(1, q.n) AS i
-				WHERE NOT EXISTS (SELECT FROM stamps s WHERE s.k = q.k AND s.seq = q.seq + i - $3 AND s.t > q.t - $4)) AS granted FROM q
+				WHERE coalesce((SELECT s.t <= q.t - $4 FROM stamps s WHERE s.k = q.k AND s.seq = q.seq + i - $3 OFFSET 0), true)) AS granted FROM q
 		), added AS (
 			INSERT INTO stamps SELECT g.k, g.seq + i, g.t FROM g, generate_series(1, g.granted) AS i
 		), moved AS (
-			UPDATE heads h SET seq = h.seq + g.granted, last = g.t FROM g WHERE h.k = g.k AND g.granted > 0
+			UPDATE heads h SET seq = h.seq + g.granted, last = g.t FROM g CROSS JOIN LATERAL (SELECT ctid FROM heads WHERE k = g.k OFFSET 0) own
+			WHERE h.ctid = own.ctid AND g.granted > 0
 		) SELECT k, granted FROM g`, keys, ns, group[0].limit.Count, group[0].limit.Window.Microseconds()).Query(func(found pgx.Rows) error {
 		for found.Next() {
 			var k string

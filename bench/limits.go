@@ -94,7 +94,7 @@ func layouts(ctx context.Context, url string, n int) (map[string][]taker, func()
 	if err != nil {
 		return nil, nil, err
 	}
-	pool, err := pgxpool.New(ctx, url+"&pool_max_conns=16&enable_seqscan=off&jit=off")
+	pool, err := pgxpool.New(ctx, url+"&pool_max_conns=16&plan_cache_mode=force_generic_plan&enable_seqscan=off&jit=off")
 	if err != nil {
 		return nil, nil, errors.Join(err, closeAll(stores))
 	}

@@ -30,6 +30,7 @@ var measurements = []struct {
 	{"known", "a server of known latency, as the load engine measures it", benchKnown},
 	{"soak", "the load engine's memory over ten minutes (only when asked for)", benchSoak},
 	{"pgstore", "durable sign-ups with two jobs each in the store on PostgreSQL against pgbench inserting the same rows in one statement; three nodes against one", benchPGStore},
+	{"pghttp", "durable sign-ups over HTTP by 64 clients, one node and three on PostgreSQL, against pgbench", benchPGHTTP},
 	{"limits", "decisions of the limiter on PostgreSQL: the store, a row for each stamp, one statement a request, and redis_rate", benchLimits},
 	{"bloat", "how large the limiter's tables get in -soak (only when asked for)", benchBloat},
 	{"slow", "latency of others, and memory, beside 2,000 slow clients", benchSlow},

@@ -16,6 +16,9 @@ const (
 	// maxGroup bounds a statement's work, and with it how long the first of a
 	// group waits: some 10 ms.
 	maxGroup = 256
+	// width is how many groups of a lane may be under way where that pays: while
+	// the database works on one, the next is put together and sent.
+	width = 2
 	// maxQueue bounds the memory of what has queued in a lane.
 	maxQueue = 4096
 	// maxWait is how long a call may have queued when its turn comes. With
@@ -51,21 +54,24 @@ func (c *call[In, Out]) answer(out Out, err error) {
 	}
 }
 
-// lane runs calls in groups, one group at a time. run answers each of its calls
-// before it returns.
+// lane runs calls in groups, so many groups at a time. run answers each of its
+// calls before it returns.
 type lane[In, Out any] struct {
 	run     func(ctx context.Context, group []*call[In, Out])
-	wake    chan struct{} // holds one token: there may be something to do
-	stopped chan struct{}
+	runners sync.WaitGroup
 
 	mu     sync.Mutex
+	wake   sync.Cond // there is something in the queue, or never will be
 	queue  []*call[In, Out]
 	closed bool
 }
 
-func newLane[In, Out any](run func(context.Context, []*call[In, Out])) *lane[In, Out] {
-	l := &lane[In, Out]{run: run, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
-	go l.loop()
+func newLane[In, Out any](width int, run func(context.Context, []*call[In, Out])) *lane[In, Out] {
+	l := &lane[In, Out]{run: run}
+	l.wake.L = &l.mu
+	for range width {
+		l.runners.Go(l.loop)
+	}
 	return l
 }
 
@@ -95,15 +101,8 @@ func (l *lane[In, Out]) add(c *call[In, Out]) error {
 		return fault.Away(errQueueFull)
 	}
 	l.queue = append(l.queue, c)
-	l.rouse()
+	l.wake.Signal()
 	return nil
-}
-
-func (l *lane[In, Out]) rouse() {
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
 }
 
 // end refuses calls from now on; what has queued is done.
@@ -111,33 +110,36 @@ func (l *lane[In, Out]) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
-	l.rouse()
+	l.wake.Broadcast()
 }
 
 // close ends the lane and waits until it has done what has queued.
 func (l *lane[In, Out]) close() {
 	l.end()
-	<-l.stopped
+	l.runners.Wait()
 }
 
 func (l *lane[In, Out]) loop() {
-	defer close(l.stopped)
-	for {
+	for l.await() {
 		l.let()
-		group, closed := l.take()
-		switch {
-		case len(group) > 0:
-			l.runGroup(group)
-		case closed:
-			return
-		default:
-			<-l.wake
-		}
+		l.runGroup(l.take())
 	}
 }
 
-// take takes the calls that are first in the queue.
-func (l *lane[In, Out]) take() (group []*call[In, Out], closed bool) {
+// await waits until there is something to do; it is false when there never will
+// be.
+func (l *lane[In, Out]) await() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.queue) == 0 && !l.closed {
+		l.wake.Wait()
+	}
+	return len(l.queue) > 0
+}
+
+// take takes the calls that are first in the queue; another runner may have
+// taken them.
+func (l *lane[In, Out]) take() (group []*call[In, Out]) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := min(maxGroup, len(l.queue))
@@ -145,7 +147,7 @@ func (l *lane[In, Out]) take() (group []*call[In, Out], closed bool) {
 	rest := copy(l.queue, l.queue[n:])
 	clear(l.queue[rest:])
 	l.queue = l.queue[:rest]
-	return group, l.closed
+	return group
 }
 
 func (l *lane[In, Out]) len() int {

@@ -25,7 +25,8 @@ func (s *Store) Take(_ context.Context, policy ratelimit.Name, limit ratelimit.L
 // requests there are of each.
 //
 // A window that is full is refused without a lock (seen): places only free as
-// time passes. All others are written, in the order of their keys, so that two
+// time passes. That look is taken only if $6 says so, since it costs as much as
+// half of the rest, and most requests that reach the database are admitted. All others are written, in the order of their keys, so that two
 // such statements never wait for each other in a circle. The update's WHERE and
 // SET see the newest version of the row under its lock, and read the clock
 // then, so that no stamp is older than one that was written before it; a row
@@ -40,12 +41,12 @@ seen AS MATERIALIZED (
 	SELECT a.key, a.n, w.at, w.stamps,
 		w.at IS NULL OR cardinality(w.stamps) - width_bucket(greatest(w.stamps[cardinality(w.stamps)], w.at) - $5::bigint, w.stamps) < $4::int AS open
 	FROM asked a LEFT JOIN LATERAL (
-		SELECT stamps, now_us() AS at FROM rate_windows WHERE policy = $3::text AND key = a.key OFFSET 0) w ON true
+		SELECT stamps, now_us() AS at FROM rate_windows WHERE $6::boolean AND policy = $3::text AND key = a.key OFFSET 0) w ON true
 ), taken AS (
 	INSERT INTO rate_windows AS t (policy, key, stamps, granted)
 	SELECT $3, s.key, array_fill(u.at, ARRAY[least(s.n, $4)]), least(s.n, $4)
 	FROM seen s, LATERAL (SELECT now_us() + 0 * s.n AS at) u WHERE s.open ORDER BY s.key
-	ON CONFLICT (policy, key) DO UPDATE SET (stamps, granted) = (
+	ON CONFLICT (key, policy) DO UPDATE SET (stamps, granted) = (
 		SELECT b.live || array_fill(b.at, ARRAY[b.granted]), b.granted FROM (
 			SELECT a.at, t.stamps[a.ended + 1:] AS live, greatest(0, least(excluded.granted, $4 - (cardinality(t.stamps) - a.ended))) AS granted FROM (
 				SELECT c.at, width_bucket(c.at - $5, t.stamps) AS ended FROM (
@@ -163,7 +164,7 @@ func (s *Store) sweepSome(ctx context.Context, conn *pgx.Conn, windows map[ratel
 	var policies, keys []string // of the dead
 	var lengths []int64
 	err = each(ctx, conn, `SELECT policy, key, stamps[cardinality(stamps)], now_us() FROM rate_windows
-		WHERE (policy, key) > ($1, $2) ORDER BY policy, key LIMIT $3`, []any{*policy, *key, sweepPage}, func(scan records.Scan) error {
+		WHERE (key, policy) > ($1, $2) ORDER BY key, policy LIMIT $3`, []any{*key, *policy, sweepPage}, func(scan records.Scan) error {
 		var newest, now int64
 		if err := scan(policy, key, &newest, &now); err != nil {
 			return err

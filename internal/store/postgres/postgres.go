@@ -104,8 +104,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		pool.Close()
 		return nil, err
 	}
-	s.signUps = newLane(s.openGroup)
-	s.finished = newLane(s.finishGroup)
+	s.signUps = newLane(width, s.openGroup)
+	s.finished = newLane(1, s.finishGroup)
 	return s, nil
 }
 
@@ -145,7 +145,7 @@ func poolConfig(url string) (*pgxpool.Config, error) {
 		"idle_in_transaction_session_timeout": milliseconds(2 * callTimeout),
 		// All that is asked often is a look-up by key. Plans are kept, and those
 		// made while a table is new and small must fit it when it is large.
-		"enable_seqscan": "off", "jit": "off",
+		"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off",
 	} {
 		if _, given := c.RuntimeParams[name]; !given || name == "synchronous_commit" {
 			c.RuntimeParams[name] = value

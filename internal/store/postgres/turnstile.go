@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -42,6 +43,7 @@ type turnstile struct {
 	turnstileKey
 	store *Store
 	main  *lane[ask, pass]
+	full  atomic.Bool // the last group had requests for windows that are full
 
 	mu   sync.RWMutex
 	slow map[string]*lane[ask, pass] // nil once closed
@@ -65,7 +67,7 @@ func (s *Store) turnstile(k turnstileKey) (*turnstile, error) {
 	t, ok := s.turnstiles[k]
 	if !ok {
 		t = &turnstile{turnstileKey: k, store: s, slow: make(map[string]*lane[ask, pass])}
-		t.main = newLane(t.runMain)
+		t.main = newLane(width, t.runMain)
 		s.turnstiles[k] = t
 	}
 	return t, nil
@@ -150,7 +152,7 @@ func (t *turnstile) aside(c *asked) {
 	l, ok := t.slow[c.in.id]
 	if !ok && t.slow != nil && len(t.slow) < maxSlow {
 		id := c.in.id
-		l = newLane(func(ctx context.Context, group []*asked) { t.runSlow(ctx, id, group) })
+		l = newLane(1, func(ctx context.Context, group []*asked) { t.runSlow(ctx, id, group) })
 		t.slow[id] = l
 	}
 	if l == nil {
@@ -190,16 +192,20 @@ func (t *turnstile) run(ctx context.Context, group []*asked) error {
 			return errContended
 		}
 		err := t.store.connected(ctx, func(ctx context.Context, c *pgxpool.Conn) (err error) {
-			left, err = t.decide(ctx, c, group, left, passes)
+			left, err = t.decide(ctx, c, group, left, passes, try > 0 || t.full.Load())
 			return err
 		})
 		if err != nil {
 			return err
 		}
 	}
+	full := false
 	for i, c := range group {
+		refused := !passes[i].decision.Admitted && (!t.keys || passes[i].who.KeyID != "")
+		full = full || refused
 		c.answer(passes[i], nil)
 	}
+	t.full.Store(full)
 	return nil
 }
 
@@ -227,10 +233,10 @@ func (w window) decision(l ratelimit.Limit, i int) ratelimit.Decision {
 
 // decide asks the database for the requests left, writes into passes what it
 // says, and returns those that it did not decide.
-func (t *turnstile) decide(ctx context.Context, c *pgxpool.Conn, group []*asked, left []int, passes []pass) (undecided []int, err error) {
+func (t *turnstile) decide(ctx context.Context, c *pgxpool.Conn, group []*asked, left []int, passes []pass, look bool) (undecided []int, err error) {
 	keys := make([]string, len(left)) // the windows' keys, by left; "": no usable API key
 	windows := make(map[string]window, len(left))
-	how := []any{string(t.policy), t.limit.Count, t.limit.Window.Microseconds()}
+	how := []any{string(t.policy), t.limit.Count, t.limit.Window.Microseconds(), look}
 	switch {
 	case t.keys:
 		ids, hashes := make([]string, len(left)), make([][]byte, len(left))
