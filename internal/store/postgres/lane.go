@@ -16,8 +16,9 @@ const (
 	// maxGroup bounds a statement's work, and with it how long the first of a
 	// group waits: some 10 ms.
 	maxGroup = 256
-	// width is how many groups of a lane may be under way where that pays: while
-	// the database works on one, the next is put together and sent.
+	// width is how many groups of decisions may be under way: while the database
+	// works on one, the next is put together and sent. Groups of sign-ups cost the
+	// database so much more than us that a second one only makes them smaller.
 	width = 2
 	// maxQueue bounds the memory of what has queued in a lane.
 	maxQueue = 4096

@@ -104,7 +104,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		pool.Close()
 		return nil, err
 	}
-	s.signUps = newLane(width, s.openGroup)
+	s.signUps = newLane(1, s.openGroup)
 	s.finished = newLane(1, s.finishGroup)
 	return s, nil
 }
