@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,16 +33,20 @@ type workload struct {
 	limit int
 	held  int // places taken before the turn, of each key
 	nodes int
+	// callers at once, over all nodes; 0: limitCallers.
+	callers int
 }
 
 var workloads = []workload{
-	{"distinct keys", 1_000_000, 10, 0, 1},
-	{"distinct keys, three nodes", 1_000_000, 10, 0, 3},
-	{"100 hot keys", 100, 10, 0, 1},
-	{"one hot key", 1, 10, 0, 1},
-	{"limit 500, 400 held", 2000, 500, 400, 1},
-	{"limit 1,000, 800 held", 1000, 1000, 800, 1},
-	{"limit 1,000, 800 held, three nodes", 1000, 1000, 800, 3},
+	{"distinct keys", 1_000_000, 10, 0, 1, 0},
+	{"100 hot keys", 100, 10, 0, 1, 0},
+	{"one hot key", 1, 10, 0, 1, 0},
+	{"limit 500, 400 held", 2000, 500, 400, 1, 0},
+	{"limit 1,000, 800 held", 1000, 1000, 800, 1, 0},
+	{"distinct keys, 192 callers", 1_000_000, 10, 0, 1, 192},
+	{"distinct keys, 192 callers on three nodes", 1_000_000, 10, 0, 3, 192},
+	{"one hot key, 192 callers on three nodes", 1, 10, 0, 3, 192},
+	{"limit 1,000, 800 held, 192 callers on three nodes", 1000, 1000, 800, 3, 192},
 }
 
 func (w workload) key(n int64) string { return "k" + strconv.FormatInt(n*7919%w.keys, 10) }
@@ -55,10 +60,11 @@ func (w workload) drive(ctx context.Context, takers []taker, length time.Duratio
 	defer cancel()
 	var n atomic.Int64
 	given := make([]atomic.Int32, w.keys)
-	errs := make([]error, limitCallers)
+	callers := cmp.Or(w.callers, limitCallers)
+	errs := make([]error, callers)
 	var wg sync.WaitGroup
 	start := time.Now()
-	for caller := range limitCallers {
+	for caller := range callers {
 		wg.Go(func() {
 			for ctx.Err() == nil && errs[caller] == nil {
 				i := n.Add(1)
@@ -142,7 +148,7 @@ func compareLayouts(ctx context.Context, o options, c cluster, r redisServer, w 
 		if err != nil {
 			return err
 		}
-		if w.held == 0 && w.nodes == 1 {
+		if w.held == 0 && w.callers == 0 {
 			if turn["redis"], err = r.drive(ctx, w, o.slice); err != nil {
 				return err
 			}
