@@ -57,7 +57,7 @@ crash: ## kill a node KILLS times (200) amid sign-ups, and count what is lost or
 
 .PHONY: cluster
 cluster: ## kill and restart three nodes and their PostgreSQL for SECONDS (180) under load, and count what is lost
-	@tools/postgres.sh
+	@tools/postgres.sh must
 	go test ./cmd/gatehouse -count=1 -v -timeout=2h -parallel=1 -cluster.seconds=$(SECONDS) -cluster.connections=10000 \
 		-run='^(TestCluster|TestClusterFollowUps|TestRollingRestart|TestManyConnections)$$'
 

@@ -167,7 +167,7 @@ func (c cluster) signUpOver(ctx context.Context, o options, n int) (total float6
 		if err := os.Setenv(name, value); err != nil {
 			return 0, err
 		}
-		defer func() { err = errors.Join(err, os.Unsetenv(name)) }() //nolint:gocritic,revive // a few, and to the end
+		defer func() { err = errors.Join(err, os.Unsetenv(name)) }() //nolint:gocritic // a few, and to the end
 	}
 	var all []*process
 	for range n {

@@ -111,8 +111,29 @@ func (s *Store) Erase(ctx context.Context, id string, at time.Time) (account.Era
 	if err != nil {
 		return done, err
 	}
-	if _, err := s.pool.Exec(ctx, "VACUUM customers, api_keys, outcomes, jobs"); err != nil {
+	if err := s.vacuum(ctx); err != nil {
 		return done, fmt.Errorf("%s is erased, but its rows could not be vacuumed away: run it again: %w", id, s.away(err))
 	}
 	return done, nil
+}
+
+// vacuum frees what was deleted. Where the server does so by itself just then,
+// it gives way after a second.
+func (s *Store) vacuum(ctx context.Context) error {
+	c, err := s.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Release()
+	ctx, cancel := context.WithTimeout(ctx, 10*commandTimeout)
+	defer cancel()
+	for _, statement := range []string{"SET lock_timeout = '30s'", "VACUUM customers, api_keys, outcomes, jobs", "RESET lock_timeout"} {
+		if _, err = c.Exec(ctx, statement); err != nil {
+			break
+		}
+	}
+	if err != nil { // whatever is set on it now
+		_ = c.Conn().Close(context.WithoutCancel(ctx))
+	}
+	return err
 }

@@ -36,6 +36,10 @@ func (s *Store) join(ctx context.Context, o Options) error {
 		if err != nil {
 			return fmt.Errorf("read the server's settings: %w", err)
 		}
+		var encoding string
+		if err := c.QueryRow(ctx, "SELECT current_setting('server_encoding')").Scan(&encoding); err != nil || encoding != "UTF8" {
+			return errors.Join(err, fmt.Errorf("the database's encoding is %q, and names need UTF8: make one with it", encoding))
+		}
 		if unsafe != "" {
 			s.log.WarnContext(ctx, "the database loses acknowledged writes when its machine fails", "off", unsafe)
 		}

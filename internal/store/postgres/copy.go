@@ -14,7 +14,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"gatehouse/internal/store"
 )
@@ -31,14 +30,11 @@ func Name(url string) (string, error) {
 // copyConfig is a connection's that works as long as it takes, and waits for
 // nobody.
 func copyConfig(url string) (*pgx.ConnConfig, error) {
-	pool, err := pgxpool.ParseConfig(url) // knows the pool's parameters, which the server does not
+	config, err := parseURL(url)
 	if err != nil {
-		return nil, errors.New("the database's URL can't be read: want postgres://USER@HOST/NAME") // the error could hold a password
+		return nil, err
 	}
-	c := pool.ConnConfig
-	if c.ValidateConnect == nil {
-		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-	}
+	c := config.ConnConfig
 	maps.Copy(c.RuntimeParams, map[string]string{
 		"application_name":                    "gatehouse copy",
 		"synchronous_commit":                  "on",

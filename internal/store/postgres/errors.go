@@ -45,7 +45,7 @@ func passing(err error) bool {
 	case state == readOnly, state == deadlock, state == serialization, state == lockNotAvailable, state == idleInTransaction:
 		return true
 	default:
-		switch state[:2] {
+		switch state[:min(2, len(state))] {
 		case "08", "53", "57", "58", "XX": // connection, resources, operator, system, internal
 			return true
 		}

@@ -10,7 +10,7 @@ import (
 	"gatehouse/internal/store/records"
 )
 
-// Claim implements jobs.Queue. The clock is read in a subquery: an index is not
+// Claim implements jobs.Queue: one statement, which also writes. The clock is read in a subquery: an index is not
 // used for what may be another value at each row.
 func (s *Store) Claim(ctx context.Context, kind jobs.Kind, n int, lease time.Duration) ([]jobs.Job, error) {
 	return read(ctx, s, "claim_jobs", func(r records.Reader) ([]jobs.Job, error) {

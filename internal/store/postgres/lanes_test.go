@@ -372,3 +372,119 @@ func TestStampsAreReadUnderTheLock(t *testing.T) {
 		t.Errorf("it was admitted %d µs before it could be", before-at)
 	}
 }
+
+// A place that was taken is answered, whatever holds up the requests that are
+// decided later: it must not be asked for again.
+func TestPlaceIsTakenOnce(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	s := node(t, url)
+	at := time.Now()
+	set := replaceClock(t, url)
+	set(at)
+	c := connect(t, url)
+	// A statement that writes one of these keys lasts until its gate is open; that
+	// it does so can be seen by a lock.
+	execute(t, c, "CREATE TABLE tests_gates (key text PRIMARY KEY, number int, open bool)")
+	execute(t, c, "INSERT INTO tests_gates VALUES ('slow1', 1), ('slow2', 2), ('a', 3)")
+	execute(t, c, `CREATE FUNCTION tests_wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		PERFORM pg_advisory_xact_lock_shared(number) FROM tests_gates WHERE key = NEW.key;
+		WHILE EXISTS (SELECT FROM tests_gates WHERE key = NEW.key AND open IS NULL) LOOP PERFORM pg_sleep(0.01); END LOOP; RETURN NULL; END $$`)
+	execute(t, c, "CREATE TRIGGER tests_wait AFTER INSERT OR UPDATE ON rate_windows FOR EACH ROW EXECUTE FUNCTION tests_wait()")
+	execute(t, c, "INSERT INTO rate_windows VALUES ('onboarding', 'b', ARRAY[$1::bigint], 1)", at.Add(-time.Second/2).UnixMicro())
+	limit := ratelimit.Limit{Count: 1, Window: time.Second}
+	decisions, errs := make([]ratelimit.Decision, 4), make([]error, 4)
+	var wg sync.WaitGroup
+	begin := func(i int, key string) {
+		wg.Go(func() { decisions[i], errs[i] = s.Take(t.Context(), ratelimit.Onboarding, limit, key) })
+	}
+	underWay := func(gate int) {
+		eventually(t, slowest, func() error {
+			if ask[int64](t, url, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = $1 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())", gate) == 0 {
+				return fmt.Errorf("nobody waits at gate %d", gate)
+			}
+			return nil
+		})
+	}
+	begin(2, "slow1")
+	underWay(1)
+	begin(3, "slow2")
+	underWay(2) // as many as are under way at once
+	begin(0, "a")
+	begin(1, "b")
+	pause(t.Context(), 50*time.Millisecond) // both queue
+	execute(t, c, "UPDATE tests_gates SET open = true WHERE key = 'slow1'")
+	underWay(3)                  // a, with b, which is full
+	set(at.Add(time.Second / 2)) // b's place frees, and a's does not
+	tx, err := connect(t, url).Begin(t.Context())
+	must(t, err)
+	locked := make(chan error)
+	go func() {
+		_, err := tx.Exec(t.Context(), "SELECT FROM rate_windows WHERE key = 'b' FOR UPDATE")
+		locked <- err
+	}()
+	eventually(t, slowest, func() error { // it is next, after the statement that decides a
+		if ask[int64](t, url, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()") == 0 {
+			return errors.New("nobody waits for b")
+		}
+		return nil
+	})
+	execute(t, c, "UPDATE tests_gates SET open = true")
+	must(t, <-locked)
+	pause(t.Context(), time.Second/2) // b is asked for again, and waits for the lock
+	must(t, tx.Rollback(t.Context()))
+	wg.Wait()
+	for i, key := range []string{"a", "b"} {
+		if errs[i] != nil || !decisions[i].Admitted {
+			t.Errorf("%s: %+v, %v", key, decisions[i], errs[i])
+		}
+	}
+	if n := ask[int64](t, url, "SELECT sum(cardinality(stamps)) FROM rate_windows WHERE key IN ('a', 'b')"); n != 2 {
+		t.Errorf("%d places were taken for two requests", n)
+	}
+}
+
+// A row that another transaction has inserted and not committed holds up its
+// key, which nobody else sees, and no other.
+func TestUnseenRowHoldsUpItsKeyAlone(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	s := node(t, url)
+	tx, err := connect(t, url).Begin(t.Context())
+	must(t, err)
+	_, err = tx.Exec(t.Context(), "INSERT INTO rate_windows VALUES ('onboarding', 'unseen', ARRAY[now_us()], 1)")
+	must(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	limit := ratelimit.Limit{Count: 10000, Window: time.Hour}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := s.Take(t.Context(), ratelimit.Onboarding, limit, "unseen"); err == nil {
+					t.Error("decided, though another's row is not committed")
+				} else {
+					wantAway(t, err)
+				}
+			}
+		})
+	}
+	var decided atomic.Int64
+	for i := range 20 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := s.Take(t.Context(), ratelimit.Onboarding, limit, fmt.Sprint("other", i)); err != nil {
+					t.Error(err)
+				}
+				decided.Add(1)
+				pause(ctx, 5*time.Millisecond)
+			}
+		})
+	}
+	wg.Wait()
+	must(t, tx.Rollback(t.Context()))
+	if d, err := s.Take(t.Context(), ratelimit.Onboarding, limit, "unseen"); err != nil || !d.Admitted || d.Remaining != limit.Count-1 {
+		t.Errorf("once it is gone: %+v, %v", d, err)
+	}
+	t.Logf("%d others were decided", decided.Load())
+}

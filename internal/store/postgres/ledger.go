@@ -17,7 +17,13 @@ func (s *Store) Entries(ctx context.Context, customerID string, before int64, li
 // as they were at one moment.
 func (s *Store) Ledgers(ctx context.Context, customerID string) iter.Seq2[billing.Account, error] {
 	return func(yield func(billing.Account, error) bool) {
-		rows, err := s.pool.Query(ctx, records.Ledgers, customerID)
+		conn, err := s.acquire(ctx)
+		if err != nil {
+			yield(billing.Account{}, s.away(err))
+			return
+		}
+		defer conn.Release()
+		rows, err := conn.Query(ctx, records.Ledgers, customerID)
 		if err != nil {
 			yield(billing.Account{}, s.away(err))
 			return

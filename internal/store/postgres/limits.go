@@ -26,12 +26,14 @@ func (s *Store) Take(_ context.Context, policy ratelimit.Name, limit ratelimit.L
 //
 // A window that is full is refused without a lock (seen): places only free as
 // time passes. That look is taken only if $6 says so, since it costs as much as
-// half of the rest, and most requests that reach the database are admitted. All others are written, in the order of their keys, so that two
+// half of the rest, and most requests that reach the database are admitted. All
+// others are written, in the order of their keys, so that two
 // such statements never wait for each other in a circle. The update's WHERE and
 // SET see the newest version of the row under its lock, and read the clock
 // then, so that no stamp is older than one that was written before it; a row
 // that another filled meanwhile is not written and not returned, which leaves
 // its requests undecided. width_bucket counts the stamps at or before a time.
+// A new row's stamp is read above the sort: once the rows before it are written.
 //
 // OFFSET 0 keeps a look-up by key what it is, whatever the planner believes of
 // a table that is new.
@@ -44,8 +46,8 @@ seen AS MATERIALIZED (
 		SELECT stamps, now_us() AS at FROM rate_windows WHERE $6::boolean AND policy = $3::text AND key = a.key OFFSET 0) w ON true
 ), taken AS (
 	INSERT INTO rate_windows AS t (policy, key, stamps, granted)
-	SELECT $3, s.key, array_fill(u.at, ARRAY[least(s.n, $4)]), least(s.n, $4)
-	FROM seen s, LATERAL (SELECT now_us() + 0 * s.n AS at) u WHERE s.open ORDER BY s.key
+	SELECT $3, s.key, array_fill(now_us(), ARRAY[least(s.n, $4)]), least(s.n, $4)
+	FROM (SELECT key, n FROM seen WHERE open ORDER BY key COLLATE "C" OFFSET 0) s
 	ON CONFLICT (key, policy) DO UPDATE SET (stamps, granted) = (
 		SELECT b.live || array_fill(b.at, ARRAY[b.granted]), b.granted FROM (
 			SELECT a.at, t.stamps[a.ended + 1:] AS live, greatest(0, least(excluded.granted, $4 - (cardinality(t.stamps) - a.ended))) AS granted FROM (
@@ -108,9 +110,13 @@ func (t *turnstile) locked(ctx context.Context, group []*asked) (map[string]bool
 		return each(ctx, c, query, []any{ids, string(t.policy)}, func(scan records.Scan) error {
 			var id string
 			var free bool
-			err := scan(&id, &free)
-			held[id] = !free
-			return err
+			if err := scan(&id, &free); err != nil {
+				return err
+			}
+			if !free {
+				held[id] = true
+			}
+			return nil
 		})
 	})
 	return held, err

@@ -8,14 +8,12 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"maps"
-	"strings"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
+	"gatehouse/internal/cluster"
 	"gatehouse/internal/store"
 )
 
@@ -59,7 +57,7 @@ func Up(ctx context.Context, url string) error {
 		}
 		for try := 1; ; try++ {
 			_, err = p.Up(ctx)
-			if err == nil || try == migrationTries || !isLockTimeout(err) {
+			if err == nil || try == migrationTries || sqlState(err) != lockNotAvailable {
 				break
 			}
 		}
@@ -68,10 +66,6 @@ func Up(ctx context.Context, url string) error {
 		}
 		return nil
 	})
-}
-
-func isLockTimeout(err error) bool {
-	return strings.Contains(err.Error(), lockNotAvailable) || sqlState(err) == lockNotAvailable
 }
 
 // Status lists the migrations that this version knows.
@@ -91,7 +85,7 @@ func Status(ctx context.Context, url string) (found []store.Migration, err error
 func Down(ctx context.Context, url string) (undone store.Migration, err error) {
 	err = withProvider(url, func(db *sql.DB, p *goose.Provider) error {
 		var nodes int
-		err := db.QueryRowContext(ctx, "SELECT count(*) FROM nodes WHERE beat_at > now_us() - 10000000").Scan(&nodes)
+		err := db.QueryRowContext(ctx, "SELECT count(*) FROM nodes WHERE beat_at > now_us() - $1", cluster.Gone.Microseconds()).Scan(&nodes)
 		if err != nil && sqlState(err) != undefinedTable {
 			return fmt.Errorf("look for nodes: %w", err)
 		}
@@ -108,11 +102,11 @@ func Down(ctx context.Context, url string) (undone store.Migration, err error) {
 }
 
 func withProvider(url string, run func(*sql.DB, *goose.Provider) error) (err error) {
-	config, err := pgx.ParseConfig(url)
+	pool, err := parseURL(url)
 	if err != nil {
-		return errors.New("the database's URL can't be read: want postgres://USER@HOST/NAME")
+		return err
 	}
-	maps.DeleteFunc(config.RuntimeParams, func(name, _ string) bool { return strings.HasPrefix(name, "pool_") })
+	config := pool.ConnConfig
 	config.ConnectTimeout = connectTimeout
 	config.RuntimeParams["application_name"] = "gatehouse migrate"
 	config.RuntimeParams["lock_timeout"] = fmt.Sprint(migrationLocks)

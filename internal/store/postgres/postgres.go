@@ -43,7 +43,11 @@ type Store struct {
 	pool    *pgxpool.Pool
 	log     *slog.Logger
 	observe func(string, time.Duration, error)
-	failing atomic.Bool // a call found the database away
+	// patience bounds a call, beside the lanes': an operator's command may take
+	// longer than a request.
+	patience time.Duration
+	failing  atomic.Bool  // a call found the database away
+	busyAt   atomic.Int64 // when no connection was free, in ns, as it was last said
 
 	signUps  *lane[signUp, account.Customer]
 	finished *lane[jobs.Job, struct{}]
@@ -70,6 +74,10 @@ const (
 	// lockTimeout is how long a statement waits for another's lock. Those that
 	// are held as they should be take milliseconds.
 	lockTimeout = 200 * time.Millisecond
+	// commandTimeout bounds a call of an operator's command.
+	commandTimeout = time.Minute
+	// busyNews is how often it is said that no connection is free.
+	busyNews = 10 * time.Second
 	// patientLocks is how long a seldom one does: beside a purge, say.
 	patientLocks = 2 * time.Second
 )
@@ -95,7 +103,10 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	s := &Store{pool: pool, log: o.Log, observe: o.Observe, turnstiles: make(map[turnstileKey]*turnstile)}
+	s := &Store{pool: pool, log: o.Log, observe: o.Observe, patience: callTimeout, turnstiles: make(map[turnstileKey]*turnstile)}
+	if !o.Serve {
+		s.patience = commandTimeout
+	}
 	if err := reach(ctx, pool); err != nil {
 		pool.Close()
 		return nil, err
@@ -119,12 +130,25 @@ func reach(ctx context.Context, pool *pgxpool.Pool) error {
 	return nil
 }
 
-// poolConfig reads a URL. What decides durability and how long anything may
-// take is ours to say; the rest is the URL's.
-func poolConfig(url string) (*pgxpool.Config, error) {
+// parseURL reads a URL, the pool's parameters too. Of several hosts the one that
+// can be written is meant.
+func parseURL(url string) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, errors.New("the database's URL can't be read: want postgres://USER@HOST/NAME") // the error could hold a password
+	}
+	if c := config.ConnConfig; c.ValidateConnect == nil {
+		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	return config, nil
+}
+
+// poolConfig is how a store connects. That commits are synchronous is ours to
+// say; the rest may be the URL's.
+func poolConfig(url string) (*pgxpool.Config, error) {
+	config, err := parseURL(url)
+	if err != nil {
+		return nil, err
 	}
 	if !hasPoolSize(url) {
 		config.MaxConns = conns
@@ -134,9 +158,6 @@ func poolConfig(url string) (*pgxpool.Config, error) {
 		c.ConnectTimeout = connectTimeout
 	}
 	boundClosing(config)
-	if c.ValidateConnect == nil {
-		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite // of several hosts, the primary
-	}
 	for name, value := range map[string]string{
 		"application_name":   "gatehouse",
 		"synchronous_commit": "on", // an acknowledged write is on the disk, and on a synchronous standby's
@@ -229,7 +250,7 @@ func (s *Store) connected(ctx context.Context, run func(context.Context, *pgxpoo
 		return err
 	}
 	defer c.Release()
-	ctx, cancel = context.WithTimeout(ctx, callTimeout)
+	ctx, cancel = context.WithTimeout(ctx, s.patience)
 	defer cancel()
 	err = run(ctx, c)
 	if err != nil && c.Conn().IsClosed() {
@@ -256,11 +277,17 @@ func (s *Store) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, acquireTimeout)
 	defer cancel()
 	c, err := s.pool.Acquire(ctx)
-	if err != nil {
-		s.fails(err)
-		return nil, fmt.Errorf("get a connection: %w", err)
+	if err == nil {
+		return c, nil
 	}
-	return c, nil
+	if stat := s.pool.Stat(); errors.Is(err, context.DeadlineExceeded) && stat.AcquiredConns()+stat.IdleConns() > 0 {
+		if now, last := time.Now().UnixNano(), s.busyAt.Load(); now-last > int64(busyNews) && s.busyAt.CompareAndSwap(last, now) {
+			s.log.WarnContext(ctx, "all connections to the database are busy", "connections", stat.MaxConns())
+		}
+	} else {
+		s.fails(err)
+	}
+	return nil, fmt.Errorf("get a connection: %w", err)
 }
 
 // fails says that the database is away, if that is news.

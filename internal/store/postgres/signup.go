@@ -46,6 +46,9 @@ func (s *Store) openGroup(ctx context.Context, group []*opening) {
 	if errors.Is(err, errTwice) && len(group) == 1 {
 		refused, err = s.openAll(ctx, group) // which sees the other's outcome
 	}
+	for len(group) == 1 && sqlState(err) == lockNotAvailable && hasTime(ctx) { // another opens one with the same address
+		refused, err = s.openAll(ctx, group)
+	}
 	if err != nil && len(group) > 1 && rolledBack(err) {
 		for i := range group {
 			s.openGroup(ctx, group[i:i+1])
@@ -95,7 +98,7 @@ const openSQL = `WITH q AS MATERIALIZED (
 	SELECT id, name, email, email_canonical, company, source, subscription_plan, subscription_state, trial_fixes_limit, trial_fixes_used,
 		credit_balance, credit_debt, created_at, load_test
 	FROM q WHERE NOT EXISTS (SELECT FROM outcomes o WHERE o.request = q.request AND o.created_at > now_us() - $32)
-	ORDER BY email_canonical ON CONFLICT (email_canonical) DO NOTHING RETURNING id
+	ORDER BY email_canonical COLLATE "C" ON CONFLICT (email_canonical) DO NOTHING RETURNING id
 ), k AS (
 	INSERT INTO api_keys (customer_id, id, public_id, hash, prefix, name, created_at, expires_at)
 	SELECT c.id, k.id, k.public_id, k.hash, k.prefix, k.name, k.created_at, k.expires_at

@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,7 +56,7 @@ const (
 	// holds a connection while it waits. Requests for more queue again.
 	maxSlow = 4
 	// rounds is how often a statement is tried that does not decide all it was
-	// asked: another took the last place while it waited, or holds a lock.
+	// asked, since another took the last place while it waited.
 	rounds = 4
 )
 
@@ -114,24 +116,55 @@ func (t *turnstile) close() {
 // runMain decides a group. If another's lock holds it up, the keys that are
 // locked are moved aside, and the rest goes on.
 func (t *turnstile) runMain(ctx context.Context, group []*asked) {
-	err := t.run(ctx, group)
-	for try := 1; sqlState(err) == lockNotAvailable && try < rounds; try++ {
+	left, err := t.run(ctx, group)
+	for sqlState(err) == lockNotAvailable && hasTime(ctx) {
 		var locked map[string]bool
-		if locked, err = t.locked(ctx, group); err != nil {
+		if locked, err = t.locked(ctx, left); err != nil {
 			break
 		}
 		var free []*asked
-		for _, c := range group {
+		for _, c := range left {
 			if locked[c.in.id] {
 				t.aside(c)
 			} else {
 				free = append(free, c)
 			}
 		}
-		group = free
-		err = t.run(ctx, group)
+		if len(locked) == 0 { // who holds us up, if anybody still does, has inserted a row that nobody sees yet
+			one, others := halves(free)
+			if len(others) == 0 {
+				for _, c := range one {
+					t.aside(c)
+				}
+				return
+			}
+			t.runMain(ctx, one)
+			free = others
+		}
+		left, err = t.run(ctx, free)
 	}
-	t.fail(group, err)
+	t.fail(left, err)
+}
+
+// halves splits a group between two keys; the second half is empty where there is
+// but one.
+func halves(group []*asked) (one, others []*asked) {
+	slices.SortFunc(group, func(a, b *asked) int { return strings.Compare(a.in.id, b.in.id) })
+	middle := group[len(group)/2].in.id
+	at := slices.IndexFunc(group, func(c *asked) bool { return c.in.id == middle })
+	if at == 0 {
+		at = slices.IndexFunc(group, func(c *asked) bool { return c.in.id != middle })
+	}
+	if at < 0 {
+		at = len(group)
+	}
+	return group[:at], group[at:]
+}
+
+// hasTime says whether another wait for a lock is over before ctx ends.
+func hasTime(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return !ok || time.Until(deadline) > 2*lockTimeout
 }
 
 func (t *turnstile) fail(group []*asked, err error) {
@@ -166,11 +199,11 @@ func (t *turnstile) aside(c *asked) {
 // runSlow decides requests of one key that was locked. The lane ends once
 // nobody waits in it.
 func (t *turnstile) runSlow(ctx context.Context, id string, group []*asked) {
-	err := t.run(ctx, group)
-	for deadline, _ := ctx.Deadline(); sqlState(err) == lockNotAvailable && time.Until(deadline) > 2*lockTimeout; {
-		err = t.run(ctx, group)
+	left, err := t.run(ctx, group)
+	for sqlState(err) == lockNotAvailable && hasTime(ctx) {
+		left, err = t.run(ctx, left)
 	}
-	t.fail(group, err)
+	t.fail(left, err)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if l, ok := t.slow[id]; ok && l.len() == 0 { // nobody adds to it meanwhile
@@ -179,34 +212,25 @@ func (t *turnstile) runSlow(ctx context.Context, id string, group []*asked) {
 	}
 }
 
-// run decides all of a group, or returns an error, and then has answered none:
-// places may have been taken.
-func (t *turnstile) run(ctx context.Context, group []*asked) error {
-	passes := make([]pass, len(group))
-	left := make([]int, len(group)) // indices into group
-	for i := range left {
-		left[i] = i
-	}
-	for try := 0; len(left) > 0; try++ {
-		if try == rounds {
-			return errContended
+// run decides a group, in rounds, each of which is a transaction and answers
+// those that it decided: what holds up a later one must not ask for their places
+// again. With an error it returns those that are left, some of which may have
+// taken places.
+func (t *turnstile) run(ctx context.Context, group []*asked) (left []*asked, err error) {
+	left = group
+	for round := 0; len(left) > 0; round++ {
+		if round == rounds {
+			return left, errContended
 		}
 		err := t.store.connected(ctx, func(ctx context.Context, c *pgxpool.Conn) (err error) {
-			left, err = t.decide(ctx, c, group, left, passes, try > 0 || t.full.Load())
+			left, err = t.decide(ctx, c, left, round > 0 || t.full.Load())
 			return err
 		})
 		if err != nil {
-			return err
+			return left, err
 		}
 	}
-	full := false
-	for i, c := range group {
-		refused := !passes[i].decision.Admitted && (!t.keys || passes[i].who.KeyID != "")
-		full = full || refused
-		c.answer(passes[i], nil)
-	}
-	t.full.Store(full)
-	return nil
+	return nil, nil
 }
 
 // window is what the statement says of one key's window.
@@ -231,17 +255,17 @@ func (w window) decision(l ratelimit.Limit, i int) ratelimit.Decision {
 	return d
 }
 
-// decide asks the database for the requests left, writes into passes what it
-// says, and returns those that it did not decide.
-func (t *turnstile) decide(ctx context.Context, c *pgxpool.Conn, group []*asked, left []int, passes []pass, look bool) (undecided []int, err error) {
-	keys := make([]string, len(left)) // the windows' keys, by left; "": no usable API key
-	windows := make(map[string]window, len(left))
+// decide asks the database for some requests, answers those that it decides, and
+// returns the others; with an error, all.
+func (t *turnstile) decide(ctx context.Context, c *pgxpool.Conn, group []*asked, look bool) (undecided []*asked, err error) {
+	keys, passes := make([]string, len(group)), make([]pass, len(group)) // keys: the windows'; "": no usable API key
+	windows := make(map[string]window, len(group))
 	how := []any{string(t.policy), t.limit.Count, t.limit.Window.Microseconds(), look}
 	switch {
 	case t.keys:
-		ids, hashes := make([]string, len(left)), make([][]byte, len(left))
-		for i, at := range left {
-			ids[i], hashes[i], passes[at] = group[at].in.id, group[at].in.hash, pass{}
+		ids, hashes := make([]string, len(group)), make([][]byte, len(group))
+		for i, c := range group {
+			ids[i], hashes[i] = c.in.id, c.in.hash
 		}
 		query, args := enterSQL, append([]any{ids, hashes}, how...)
 		if t.limit.Count == 0 {
@@ -254,17 +278,17 @@ func (t *turnstile) decide(ctx context.Context, c *pgxpool.Conn, group []*asked,
 			if err := scan(&i, &who.CustomerID, &who.KeyID, &who.Suspended, &w); err != nil {
 				return err
 			}
-			passes[left[i-1]].who, keys[i-1] = who, who.KeyID
+			passes[i-1].who, keys[i-1] = who, who.KeyID
 			if w != nil {
 				windows[who.KeyID] = windowOf(w)
 			}
 			return nil
 		})
 	default:
-		counts := make(map[string]int32, len(left))
-		for i, at := range left {
-			keys[i] = group[at].in.id
-			counts[keys[i]]++
+		counts := make(map[string]int32, len(group))
+		for i, c := range group {
+			keys[i] = c.in.id
+			counts[c.in.id]++
 		}
 		asked, ns := make([]string, 0, len(counts)), make([]int32, 0, len(counts))
 		for key, n := range counts {
@@ -280,22 +304,24 @@ func (t *turnstile) decide(ctx context.Context, c *pgxpool.Conn, group []*asked,
 			return nil
 		})
 	}
-	if err != nil || t.limit.Count == 0 {
-		return nil, err
+	if err != nil {
+		return group, err
 	}
-	nth := make(map[string]int, len(windows))
-	for i, at := range left {
-		if keys[i] == "" {
-			continue
+	full, nth := false, make(map[string]int, len(windows))
+	for i, c := range group {
+		if keys[i] != "" && t.limit.Count > 0 {
+			w, ok := windows[keys[i]]
+			d := w.decision(t.limit, nth[keys[i]])
+			nth[keys[i]]++
+			full = full || !d.Admitted
+			if !ok || !d.Admitted && d.Wait <= 0 { // others took the last place, or one has just become free
+				undecided = append(undecided, c)
+				continue
+			}
+			passes[i].decision = d
 		}
-		w, ok := windows[keys[i]]
-		d := w.decision(t.limit, nth[keys[i]])
-		nth[keys[i]]++
-		if !ok || !d.Admitted && d.Wait <= 0 { // others took the last place, or one has just become free
-			undecided = append(undecided, at)
-			continue
-		}
-		passes[at].decision = d
+		c.answer(passes[i], nil)
 	}
+	t.full.Store(full)
 	return undecided, nil
 }

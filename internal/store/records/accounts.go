@@ -56,8 +56,9 @@ func Suspend(t Tx, id string, at time.Time) (account.Customer, error) {
 	case !c.ErasedAt.IsZero():
 		return c, fault.Refused("The customer was erased.")
 	case at.IsZero() != c.SuspendedAt.IsZero():
-		c.SuspendedAt = at
-		_, err = t.Exec("UPDATE customers SET suspended_at = $2 WHERE id = $1", id, Micros(at))
+		us := Micros(at)
+		c.SuspendedAt = Optional(us)
+		_, err = t.Exec("UPDATE customers SET suspended_at = $2 WHERE id = $1", id, us)
 	}
 	return c, err
 }

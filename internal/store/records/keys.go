@@ -87,13 +87,15 @@ func InsertKey(t Tx, customerID string, k apikey.Issue) error {
 // roomForKey refuses a key beyond the customer's most unrevoked ones, or
 // beyond those of a day. It also says when there is no such customer.
 func roomForKey(t Tx, now int64, customerID string, most int) error {
-	// Ids begin with the time they were made at, so those of the last day
-	// are the end of the customer's part of the primary key.
-	dayAgo := Instant(now).Add(-24 * time.Hour).UnixMilli()
+	// Ids begin with the time they were made at, so those of the last days are the
+	// end of the customer's part of the primary key. That time is the node's,
+	// which may be two days wrong; created_at is the store's.
+	day := 24 * time.Hour
+	since := Instant(now).Add(-3 * day).UnixMilli()
 	var keys, made, customers, erased int
 	err := t.Row(`SELECT (SELECT count(*) FROM api_keys WHERE customer_id = $1 AND revoked_at IS NULL),
-		(SELECT count(*) FROM api_keys WHERE customer_id = $1 AND id > $2), count(*), count(erased_at) FROM customers WHERE id = $1`,
-		[]any{customerID, fmt.Sprintf("%08x-%04x", dayAgo>>16, dayAgo&0xffff)}, &keys, &made, &customers, &erased)
+		(SELECT count(*) FROM api_keys WHERE customer_id = $1 AND id > $2 AND created_at > $3), count(*), count(erased_at) FROM customers WHERE id = $1`,
+		[]any{customerID, fmt.Sprintf("%08x-%04x", since>>16, since&0xffff), now - day.Microseconds()}, &keys, &made, &customers, &erased)
 	switch {
 	case err != nil:
 		return err
