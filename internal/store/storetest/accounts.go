@@ -146,7 +146,7 @@ var accountTests = map[string]func(*testing.T, Backend){
 		first := b.Clock.Now()
 		for _, at := range []time.Time{first.Add(999).In(time.FixedZone("", 3600)), first.Add(time.Hour)} { // as an operator's clock has it
 			c, err := b.Suspend(t.Context(), o.ID, at)
-			if err != nil || c.SuspendedAt != first { //nolint:revive // in UTC, to the microsecond
+			if err != nil || c.SuspendedAt != first { // in UTC, to the microsecond
 				t.Fatalf("suspended at %v, %v, want %v", c.SuspendedAt, err, first)
 			}
 		}
