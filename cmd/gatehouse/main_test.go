@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -101,26 +100,18 @@ func gatehouse(t testing.TB, args ...string) *exec.Cmd {
 // waiting for a second at their end.
 const raceOptions = "atexit_sleep_ms=0"
 
-// begin starts a command on a thread of its own, and returns a channel that is
-// closed once it has ended. Linux takes the thread that started a program for
-// its parent, with which it dies; and threads end, such as those that a pgtest
-// server was started on.
+// begin starts a command, and returns a channel that is closed once it has
+// ended.
 func begin(t testing.TB, c *exec.Cmd) <-chan struct{} {
 	t.Helper()
-	ended := make(chan struct{})
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread() // for good: the thread ends with this function
-		err := c.Start()
-		started <- err
-		if err == nil {
-			_ = c.Wait() // the tests look at the process's state
-			close(ended)
-		}
-	}()
-	if err := <-started; err != nil {
+	if err := c.Start(); err != nil {
 		t.Fatalf("start %v: %v", c.Args, err)
 	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = c.Wait() // the tests look at the process's state
+	}()
 	return ended
 }
 

@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -33,21 +32,16 @@ func start(cmd *exec.Cmd) (*process, error) {
 	// a kill they live on for a moment, and keep a new server from starting.
 	cmd.Stdout, cmd.Stderr = &p.said, &p.said
 	dieWithParent(cmd)
-	started := make(chan error)
-	go func() {
-		// Linux takes the thread that starts a program for its parent, so that one
-		// has to live as long. It is never unlocked, and ends with this function.
-		runtime.LockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // that it ended is all there is to know
-			close(p.done)
-		}
-	}()
-	if err := <-started; err != nil {
+	// Linux takes the thread that starts a program for its parent, with which it
+	// dies. A thread of Go's ends only with a goroutine that locked it and did not
+	// let go: so none may do that here, or others' programs would go with it.
+	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
+	go func() {
+		_ = cmd.Wait() // that it ended is all there is to know
+		close(p.done)
+	}()
 	return p, nil
 }
 
