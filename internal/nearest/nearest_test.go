@@ -10,7 +10,8 @@ import (
 	"gatehouse/internal/nearest"
 )
 
-// distance is Levenshtein's, by its definition.
+// distance is Levenshtein's with neighbours that swap (the optimal string
+// alignment), by its definition.
 func distance(a, b string) int {
 	if a == "" || b == "" {
 		return len(a) + len(b)
@@ -30,6 +31,9 @@ func distance(a, b string) int {
 				change = 0
 			}
 			table[i+1][j+1] = min(table[i][j]+change, table[i][j+1]+1, table[i+1][j]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				table[i+1][j+1] = min(table[i+1][j+1], table[i-1][j-1]+1)
+			}
 		}
 	}
 	return table[len(a)][len(b)]
