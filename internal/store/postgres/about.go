@@ -11,7 +11,7 @@ import (
 func (s *Store) About(ctx context.Context) (store.About, error) {
 	about := store.About{Driver: "postgres", Settings: make(map[string]string)}
 	// Those that decide durability and speed.
-	rows, err := read(ctx, s, "about", func(r records.Reader) ([][2]string, error) {
+	rows, err := records.Read(ctx, runner{s}, "about", func(r records.Reader) ([][2]string, error) {
 		return records.List(r, `SELECT name, coalesce(nullif(current_setting(name), ''), 'none') FROM unnest(ARRAY['server_version', 'fsync', 'full_page_writes',
 			'synchronous_commit', 'synchronous_standby_names', 'shared_buffers', 'max_connections', 'wal_level']) AS name`, nil,
 			func(scan records.Scan) (setting [2]string, err error) {

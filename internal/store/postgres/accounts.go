@@ -13,45 +13,10 @@ import (
 	"gatehouse/internal/store/records"
 )
 
-// Customer implements account.Store.
-func (s *Store) Customer(ctx context.Context, id string) (account.Customer, error) {
-	return s.customer(ctx, "id", id)
-}
-
-// CustomerByEmail implements account.Registry.
-func (s *Store) CustomerByEmail(ctx context.Context, canonical string) (account.Customer, error) {
-	return s.customer(ctx, "email_canonical", canonical)
-}
-
-func (s *Store) customer(ctx context.Context, column, value string) (account.Customer, error) {
-	return read(ctx, s, "read_customer", func(r records.Reader) (account.Customer, error) { return records.Customer(r, column, value, "") })
-}
-
-// Customers implements account.Registry.
-func (s *Store) Customers(ctx context.Context, after string, limit int) ([]account.Customer, error) {
-	return read(ctx, s, "list_customers", func(r records.Reader) ([]account.Customer, error) { return records.Customers(r, after, limit) })
-}
-
-// Suspend implements account.Registry.
-func (s *Store) Suspend(ctx context.Context, id string, at time.Time) (account.Customer, error) {
-	return write(ctx, s, "suspend_customer", func(t records.Tx) (account.Customer, error) { return records.Suspend(t, id, at) })
-}
-
-// Resume implements account.Registry.
-func (s *Store) Resume(ctx context.Context, id string) (account.Customer, error) {
-	return s.Suspend(ctx, id, time.Time{})
-}
-
-// SetStripeCustomer implements account.Store.
-func (s *Store) SetStripeCustomer(ctx context.Context, id, stripeID string) error {
-	_, err := write(ctx, s, "set_stripe_customer", nothing(func(t records.Tx) error { return records.SetStripeCustomer(t, id, stripeID) }))
-	return err
-}
-
 // QueueStripeCustomers implements account.Store. Who has neither a Stripe
 // customer nor a job that makes one is queued.
 func (s *Store) QueueStripeCustomers(ctx context.Context, after string, limit int) (last string, queued int, err error) {
-	_, err = write(ctx, s, "queue_stripe_customers", nothing(func(t records.Tx) error {
+	err = runner{s}.Write(ctx, "queue_stripe_customers", func(t records.Tx) error {
 		return t.Row(`WITH found AS (
 				SELECT id FROM customers c WHERE id > $1 AND stripe_customer_id IS NULL AND NOT load_test AND erased_at IS NULL
 				AND NOT EXISTS (SELECT FROM jobs WHERE kind = $3 AND subject = c.id) ORDER BY id LIMIT $2
@@ -59,7 +24,7 @@ func (s *Store) QueueStripeCustomers(ctx context.Context, after string, limit in
 				INSERT INTO jobs (kind, subject, created_at, due_at, claim) SELECT $3, f.id, u.at, u.at, u.at FROM found f, LATERAL (SELECT now_us() AS at, f.id) u
 				ORDER BY f.id ON CONFLICT DO NOTHING RETURNING subject
 			) SELECT coalesce((SELECT max(id) FROM found), ''), (SELECT count(*) FROM queued)`, []any{after, limit, string(jobs.StripeCustomer)}, &last, &queued)
-	}))
+	})
 	return last, queued, err
 }
 
@@ -70,13 +35,13 @@ const domain = "split_part(email_canonical, '@', 2)"
 // read that looks for them, which holds up nobody; the transaction looks again
 // at those that were found.
 func (s *Store) PurgeSome(ctx context.Context, at, after string, limit int) (done account.Purged, err error) {
-	ids, err := read(ctx, s, "purge_read", func(r records.Reader) ([]string, error) {
+	ids, err := records.Read(ctx, runner{s}, "purge_read", func(r records.Reader) ([]string, error) {
 		return records.List(r, "SELECT id FROM customers WHERE id > $1 AND "+domain+" = $2 ORDER BY id LIMIT $3", []any{after, at, limit}, records.Text)
 	})
 	if err != nil || len(ids) == 0 {
 		return done, err
 	}
-	done, err = write(ctx, s, "purge", func(t records.Tx) (account.Purged, error) {
+	done, err = records.Write(ctx, runner{s}, "purge", func(t records.Tx) (account.Purged, error) {
 		if _, err := t.Exec("SELECT 1 FROM customers WHERE id = ANY($1) ORDER BY id FOR UPDATE", ids); err != nil {
 			return account.Purged{}, err
 		}
@@ -103,7 +68,7 @@ func (s *Store) Export(ctx context.Context, id string) (d account.Data, err erro
 // was erased until they are recycled, and so do free places of its files until
 // something else is written there; VACUUM makes those free.
 func (s *Store) Erase(ctx context.Context, id string, at time.Time) (account.Erased, error) {
-	done, err := write(ctx, s, "erase_customer", func(t records.Tx) (e account.Erased, err error) {
+	done, err := records.Write(ctx, runner{s}, "erase_customer", func(t records.Tx) (e account.Erased, err error) {
 		e, _, err = records.Erase(t, id, at)
 		e.Logged = true
 		return e, err

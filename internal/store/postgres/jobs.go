@@ -13,7 +13,7 @@ import (
 // Claim implements jobs.Queue: one statement, which also writes. The clock is read in a subquery: an index is not
 // used for what may be another value at each row.
 func (s *Store) Claim(ctx context.Context, kind jobs.Kind, n int, lease time.Duration) ([]jobs.Job, error) {
-	return read(ctx, s, "claim_jobs", func(r records.Reader) ([]jobs.Job, error) {
+	return records.Read(ctx, runner{s}, "claim_jobs", func(r records.Reader) ([]jobs.Job, error) {
 		return records.List(r, `WITH due AS (
 			SELECT kind AS k, subject AS s FROM jobs WHERE kind = $1 AND dead_at IS NULL AND due_at <= (SELECT now_us())
 			ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED)
@@ -45,38 +45,4 @@ func (s *Store) finishGroup(ctx context.Context, group []*call[jobs.Job, struct{
 	for _, c := range group {
 		c.answer(struct{}{}, err)
 	}
-}
-
-// Postpone implements jobs.Queue.
-func (s *Store) Postpone(ctx context.Context, j jobs.Job, after time.Duration, reason string, refund bool) error {
-	_, err := write(ctx, s, "postpone_job", nothing(func(t records.Tx) error { return records.Postpone(t, j, after, reason, refund) }))
-	return err
-}
-
-// Bury implements jobs.Queue.
-func (s *Store) Bury(ctx context.Context, j jobs.Job, reason string) error {
-	_, err := write(ctx, s, "bury_job", nothing(func(t records.Tx) error { return records.Bury(t, j, reason) }))
-	return err
-}
-
-// JobStats implements jobs.Queue.
-func (s *Store) JobStats(ctx context.Context) ([]jobs.Stat, error) {
-	return read(ctx, s, "count_jobs", records.JobStats)
-}
-
-// Jobs implements jobs.Admin.
-func (s *Store) Jobs(ctx context.Context, f jobs.Filter, after jobs.Job, limit int) ([]jobs.Job, error) {
-	return read(ctx, s, "list_jobs", func(r records.Reader) ([]jobs.Job, error) { return records.Jobs(r, f, after, limit) })
-}
-
-// RetryJobs implements jobs.Admin.
-func (s *Store) RetryJobs(ctx context.Context, f jobs.Filter) (int, error) {
-	n, err := write(ctx, s, "retry_jobs", func(t records.Tx) (int64, error) { return records.RetryJobs(t, f) })
-	return int(n), err
-}
-
-// DropJobs implements jobs.Admin.
-func (s *Store) DropJobs(ctx context.Context, f jobs.Filter) (int, error) {
-	n, err := write(ctx, s, "drop_jobs", func(t records.Tx) (int64, error) { return records.DropJobs(t, f) })
-	return int(n), err
 }

@@ -36,26 +36,12 @@ func keepArgs(all []kept) []any {
 	return []any{requests, bodies, customers, statuses, keys, sealed, records.Life}
 }
 
-// Outcome implements idempotency.Store.
-func (s *Store) Outcome(ctx context.Context, id [32]byte) (o idempotency.Outcome, found bool, err error) {
-	_, err = read(ctx, s, "find_outcome", func(r records.Reader) (_ struct{}, err error) {
-		o, found, err = records.Outcome(r, id)
-		return struct{}{}, err
-	})
-	return o, found, err
-}
-
 // SweepOutcomes implements idempotency.Store.
 func (s *Store) SweepOutcomes(ctx context.Context, limit int) (int, error) {
-	n, err := write(ctx, s, "sweep_outcomes", func(t records.Tx) (int64, error) {
+	n, err := records.Write(ctx, runner{s}, "sweep_outcomes", func(t records.Tx) (int64, error) {
 		return t.Exec(`DELETE FROM outcomes o USING (
 			SELECT request FROM outcomes WHERE created_at <= (SELECT now_us()) - $2 ORDER BY created_at LIMIT $1 FOR UPDATE SKIP LOCKED) old
 			WHERE o.request = old.request`, limit, records.Life)
 	})
 	return int(n), err
-}
-
-// SealedWith implements idempotency.Store.
-func (s *Store) SealedWith(ctx context.Context) ([]string, error) {
-	return read(ctx, s, "list_sealing_keys", records.SealedWith)
 }

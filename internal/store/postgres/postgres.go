@@ -17,6 +17,7 @@ import (
 
 	"gatehouse/internal/account"
 	"gatehouse/internal/jobs"
+	"gatehouse/internal/store/records"
 )
 
 // Options say how a database is opened.
@@ -40,6 +41,7 @@ type Options struct {
 
 // Store is an open database.
 type Store struct {
+	records.Calls
 	pool    *pgxpool.Pool
 	log     *slog.Logger
 	observe func(string, time.Duration, error)
@@ -104,6 +106,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	s := &Store{pool: pool, log: o.Log, observe: o.Observe, patience: callTimeout, turnstiles: make(map[turnstileKey]*turnstile)}
+	s.Calls = records.NewCalls(runner{s})
 	if !o.Serve {
 		s.patience = commandTimeout
 	}

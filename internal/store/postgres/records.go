@@ -7,7 +7,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"gatehouse/internal/idempotency"
 	"gatehouse/internal/store/records"
 )
 
@@ -59,40 +58,21 @@ func (c changes) Lock(customerID string) error {
 // Latest implements records.Tx: there is one clock.
 func (c changes) Latest() (int64, error) { return c.Now() }
 
-// read is a reading call.
-func read[T any](ctx context.Context, s *Store, name string, run func(records.Reader) (T, error)) (result T, err error) {
-	err = s.call(ctx, name, func(ctx context.Context, c *pgxpool.Conn) (err error) {
-		result, err = run(work{ctx, c})
-		return err
-	})
-	return result, err
+// runner runs operations that are the same on all stores.
+type runner struct{ s *Store }
+
+// Read implements records.Runner.
+func (r runner) Read(ctx context.Context, name string, run func(records.Reader) error) error {
+	return r.s.call(ctx, name, func(ctx context.Context, c *pgxpool.Conn) error { return run(work{ctx, c}) })
 }
 
-// write is a writing call, in one transaction. What it refuses is rolled back.
-// It may wait for locks longer than a lane does.
-func write[T any](ctx context.Context, s *Store, name string, run func(records.Tx) (T, error)) (result T, err error) {
-	err = s.call(ctx, name, func(ctx context.Context, c *pgxpool.Conn) error {
+// Write implements records.Runner. What it refuses is rolled back. It may wait
+// for locks longer than a lane does.
+func (r runner) Write(ctx context.Context, name string, run func(records.Tx) error) error {
+	return r.s.call(ctx, name, func(ctx context.Context, c *pgxpool.Conn) error {
 		begin := "BEGIN; SET LOCAL lock_timeout = " + milliseconds(patientLocks)
-		return inTx(ctx, c, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) (err error) {
-			result, err = run(changes{work{ctx, tx}})
-			return err
-		})
+		return inTx(ctx, c, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error { return run(changes{work{ctx, tx}}) })
 	})
-	if err != nil {
-		var none T
-		return none, err
-	}
-	return result, nil
-}
-
-// once is a writing call whose outcome is kept.
-func once[T any](ctx context.Context, s *Store, name, customerID string, o *idempotency.Once[T], run func(records.Tx) (T, error)) (T, error) {
-	return write(ctx, s, name, func(t records.Tx) (T, error) { return records.Once(t, customerID, o, run) })
-}
-
-// nothing makes an operation without a result one of those with.
-func nothing(run func(records.Tx) error) func(records.Tx) (struct{}, error) {
-	return func(t records.Tx) (struct{}, error) { return struct{}{}, run(t) }
 }
 
 // each reads rows, one call of read for each.

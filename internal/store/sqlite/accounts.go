@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"time"
 
 	"gatehouse/internal/account"
 	"gatehouse/internal/fault"
@@ -13,7 +12,7 @@ import (
 
 // Open implements account.Store.
 func (s *Store) Open(ctx context.Context, o account.Opening, keep *idempotency.Once[account.Customer]) error {
-	_, err := once(ctx, s, "open_account", o.ID, keep, func(t records.Tx) (account.Customer, error) {
+	_, err := records.WriteOnce(ctx, runner{s}, "open_account", o.ID, keep, func(t records.Tx) (account.Customer, error) {
 		n, err := t.Exec(`INSERT INTO customers (id, name, email, email_canonical, company, source, subscription_plan, subscription_state,
 			trial_fixes_limit, trial_fixes_used, credit_balance, credit_debt, created_at, load_test)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (email_canonical) DO NOTHING`,
@@ -51,41 +50,6 @@ func alreadyOpen(t records.Tx, o account.Opening) error {
 	return fault.Field("email", fault.AlreadyRegistered, "email is already registered")
 }
 
-// Customer implements account.Store.
-func (s *Store) Customer(ctx context.Context, id string) (account.Customer, error) {
-	return s.customer(ctx, "id", id)
-}
-
-// CustomerByEmail implements account.Registry.
-func (s *Store) CustomerByEmail(ctx context.Context, canonical string) (account.Customer, error) {
-	return s.customer(ctx, "email_canonical", canonical)
-}
-
-func (s *Store) customer(ctx context.Context, column, value string) (account.Customer, error) {
-	return read(ctx, s, "read_customer", func(r records.Reader) (account.Customer, error) { return records.Customer(r, column, value, "") })
-}
-
-// Customers implements account.Registry.
-func (s *Store) Customers(ctx context.Context, after string, limit int) ([]account.Customer, error) {
-	return read(ctx, s, "list_customers", func(r records.Reader) ([]account.Customer, error) { return records.Customers(r, after, limit) })
-}
-
-// Suspend implements account.Registry.
-func (s *Store) Suspend(ctx context.Context, id string, at time.Time) (account.Customer, error) {
-	return write(ctx, s, "suspend_customer", func(t records.Tx) (account.Customer, error) { return records.Suspend(t, id, at) })
-}
-
-// Resume implements account.Registry.
-func (s *Store) Resume(ctx context.Context, id string) (account.Customer, error) {
-	return s.Suspend(ctx, id, time.Time{})
-}
-
-// SetStripeCustomer implements account.Store.
-func (s *Store) SetStripeCustomer(ctx context.Context, id, stripeID string) error {
-	_, err := write(ctx, s, "set_stripe_customer", nothing(func(t records.Tx) error { return records.SetStripeCustomer(t, id, stripeID) }))
-	return err
-}
-
 // unknownToStripe are the customers that ought to have a Stripe customer and
 // have neither one nor a job that makes it.
 const unknownToStripe = `stripe_customer_id IS NULL AND load_test = 0 AND erased_at IS NULL
@@ -94,13 +58,13 @@ const unknownToStripe = `stripe_customer_id IS NULL AND load_test = 0 AND erased
 // QueueStripeCustomers implements account.Store. It looks for them beside the
 // writer, which looks again.
 func (s *Store) QueueStripeCustomers(ctx context.Context, after string, limit int) (last string, queued int, err error) {
-	ids, err := read(ctx, s, "find_unknown_to_stripe", func(r records.Reader) ([]string, error) {
+	ids, err := records.Read(ctx, runner{s}, "find_unknown_to_stripe", func(r records.Reader) ([]string, error) {
 		return records.List(r, "SELECT id FROM customers WHERE id > $1 AND "+unknownToStripe+" ORDER BY id LIMIT $2", []any{after, limit}, records.Text)
 	})
 	if err != nil || len(ids) == 0 {
 		return "", 0, err
 	}
-	queued, err = write(ctx, s, "queue_stripe_customers", func(t records.Tx) (n int, err error) {
+	queued, err = records.Write(ctx, runner{s}, "queue_stripe_customers", func(t records.Tx) (n int, err error) {
 		for _, id := range ids {
 			var still bool
 			if err := t.Row("SELECT EXISTS (SELECT 1 FROM customers WHERE id = $1 AND "+unknownToStripe+")", []any{id}, &still); err != nil {

@@ -38,40 +38,6 @@ func (s *Store) Done(ctx context.Context, j jobs.Job) error {
 	})
 }
 
-// Postpone implements jobs.Queue.
-func (s *Store) Postpone(ctx context.Context, j jobs.Job, after time.Duration, reason string, refund bool) error {
-	_, err := write(ctx, s, "postpone_job", nothing(func(t records.Tx) error { return records.Postpone(t, j, after, reason, refund) }))
-	return err
-}
-
-// Bury implements jobs.Queue.
-func (s *Store) Bury(ctx context.Context, j jobs.Job, reason string) error {
-	_, err := write(ctx, s, "bury_job", nothing(func(t records.Tx) error { return records.Bury(t, j, reason) }))
-	return err
-}
-
-// JobStats implements jobs.Queue.
-func (s *Store) JobStats(ctx context.Context) ([]jobs.Stat, error) {
-	return read(ctx, s, "count_jobs", records.JobStats)
-}
-
-// Jobs implements jobs.Admin.
-func (s *Store) Jobs(ctx context.Context, f jobs.Filter, after jobs.Job, limit int) ([]jobs.Job, error) {
-	return read(ctx, s, "list_jobs", func(r records.Reader) ([]jobs.Job, error) { return records.Jobs(r, f, after, limit) })
-}
-
-// RetryJobs implements jobs.Admin.
-func (s *Store) RetryJobs(ctx context.Context, f jobs.Filter) (int, error) {
-	n, err := write(ctx, s, "retry_jobs", func(t records.Tx) (int64, error) { return records.RetryJobs(t, f) })
-	return int(n), err
-}
-
-// DropJobs implements jobs.Admin.
-func (s *Store) DropJobs(ctx context.Context, f jobs.Filter) (int, error) {
-	n, err := write(ctx, s, "drop_jobs", func(t records.Tx) (int64, error) { return records.DropJobs(t, f) })
-	return int(n), err
-}
-
 // takeOver makes the jobs due that no living worker has, which are all, since
 // a database has one node: but those that were begun often, whose worker may
 // have died of them, wait for their lease. It also mends what was stamped by a

@@ -8,9 +8,7 @@ import (
 	"time"
 
 	"gatehouse/internal/apikey"
-	"gatehouse/internal/idempotency"
 	"gatehouse/internal/ratelimit"
-	"gatehouse/internal/store/records"
 )
 
 // usedEvery is how exact last_used_at is: a write each minute and key.
@@ -81,35 +79,4 @@ func checkKey(key apikey.Presented, scan func(...any) error) (apikey.Principal, 
 		return apikey.Principal{}, 0, err
 	}
 	return who, lastUsed, nil
-}
-
-// Keys implements apikey.Store.
-func (s *Store) Keys(ctx context.Context, customerID string) ([]apikey.Record, error) {
-	return read(ctx, s, "list_keys", func(r records.Reader) ([]apikey.Record, error) { return records.Keys(r, customerID) })
-}
-
-// AddKey implements apikey.Store.
-func (s *Store) AddKey(ctx context.Context, by apikey.Principal, key apikey.Issue, keep *idempotency.Once[apikey.Record]) error {
-	_, err := once(ctx, s, "add_key", by.CustomerID, keep, func(t records.Tx) (apikey.Record, error) { return records.AddKey(t, by, key) })
-	return err
-}
-
-// ReplaceKey implements apikey.Store.
-func (s *Store) ReplaceKey(ctx context.Context, by apikey.Principal, oldID string, grace time.Duration, key apikey.Issue, keep *idempotency.Once[apikey.Record]) (apikey.Record, error) {
-	return once(ctx, s, "replace_key", by.CustomerID, keep, func(t records.Tx) (apikey.Record, error) { return records.ReplaceKey(t, by, oldID, grace, key) })
-}
-
-// RevokeKey implements apikey.Store.
-func (s *Store) RevokeKey(ctx context.Context, by apikey.Principal, id string) error {
-	_, err := write(ctx, s, "revoke_key", nothing(func(t records.Tx) error { return records.RevokeKey(t, by, id) }))
-	return err
-}
-
-// KeyOwner implements apikey.Registry.
-func (s *Store) KeyOwner(ctx context.Context, idOrPrefix string) (customerID, id string, err error) {
-	_, err = read(ctx, s, "find_key", func(r records.Reader) (_ struct{}, err error) {
-		customerID, id, err = records.KeyOwner(r, idOrPrefix)
-		return struct{}{}, err
-	})
-	return customerID, id, err
 }

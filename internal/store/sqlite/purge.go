@@ -16,7 +16,7 @@ const domain = "substr(email_canonical, instr(email_canonical, '@') + 1)"
 // read that looks for them, which holds up nobody; the transaction looks again
 // at those that were found.
 func (s *Store) PurgeSome(ctx context.Context, at, after string, limit int) (account.Purged, error) {
-	ids, err := read(ctx, s, "purge_read", func(r records.Reader) ([]string, error) {
+	ids, err := records.Read(ctx, runner{s}, "purge_read", func(r records.Reader) ([]string, error) {
 		return records.List(r, "SELECT id FROM customers WHERE id > $1 AND "+domain+" = $2 ORDER BY id LIMIT $3", []any{after, at, limit}, records.Text)
 	})
 	if err != nil || len(ids) == 0 {
@@ -34,7 +34,7 @@ func (s *Store) PurgeSome(ctx context.Context, at, after string, limit int) (acc
 }
 
 func (s *Store) purge(ctx context.Context, at, list string) (account.Purged, error) {
-	return write(ctx, s, "purge", func(t records.Tx) (account.Purged, error) { return purge(t, at, list) })
+	return records.Write(ctx, runner{s}, "purge", func(t records.Tx) (account.Purged, error) { return purge(t, at, list) })
 }
 
 // purge looks again at the customers of a list, in JSON.

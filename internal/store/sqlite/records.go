@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"strings"
 
-	"gatehouse/internal/idempotency"
 	"gatehouse/internal/store/records"
 )
 
@@ -68,26 +67,15 @@ func (c changes) Now() (int64, error) { return int64(c.s.now()), nil }
 // Latest implements records.Tx.
 func (c changes) Latest() (int64, error) { return c.s.keyClock(), nil }
 
-// read is a reading call.
-func read[T any](ctx context.Context, s *Store, call string, run func(records.Reader) (T, error)) (result T, err error) {
-	err = s.query(call, func() (err error) {
-		result, err = run(reader{ctx, s, s.read})
-		return err
-	})
-	return result, err
+// runner runs operations that are the same on all stores.
+type runner struct{ s *Store }
+
+// Read implements records.Runner.
+func (r runner) Read(ctx context.Context, name string, run func(records.Reader) error) error {
+	return r.s.query(name, func() error { return run(reader{ctx, r.s, r.s.read}) })
 }
 
-// write is a writing call.
-func write[T any](ctx context.Context, s *Store, call string, run func(records.Tx) (T, error)) (T, error) {
-	return mutate(ctx, s, call, func(t *tx) (T, error) { return run(changes{t, s}) })
-}
-
-// once is a writing call whose outcome is kept.
-func once[T any](ctx context.Context, s *Store, call, customerID string, o *idempotency.Once[T], run func(records.Tx) (T, error)) (T, error) {
-	return write(ctx, s, call, func(t records.Tx) (T, error) { return records.Once(t, customerID, o, run) })
-}
-
-// nothing makes an operation without a result one of those with.
-func nothing(run func(records.Tx) error) func(records.Tx) (struct{}, error) {
-	return func(t records.Tx) (struct{}, error) { return struct{}{}, run(t) }
+// Write implements records.Runner.
+func (r runner) Write(ctx context.Context, name string, run func(records.Tx) error) error {
+	return r.s.change(ctx, name, func(t *tx) error { return run(changes{t, r.s}) })
 }

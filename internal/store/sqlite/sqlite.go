@@ -16,6 +16,7 @@ import (
 
 	"gatehouse/internal/fault"
 	"gatehouse/internal/ratelimit"
+	"gatehouse/internal/store/records"
 )
 
 // Options say how a database is opened.
@@ -38,6 +39,7 @@ type Options struct {
 
 // Store is an open database.
 type Store struct {
+	records.Calls
 	path    string
 	fenced  bool // a copy, in which nothing is changed
 	read    *sql.DB
@@ -64,6 +66,7 @@ const (
 // Open opens the database at o.Path. The caller closes it.
 func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	s := &Store{path: o.Path, clock: o.Clock, wall: o.Clock, observe: o.Observe}
+	s.Calls = records.NewCalls(runner{s})
 	if o.Clock == nil {
 		s.clock, s.wall = processClock(), time.Now
 	}

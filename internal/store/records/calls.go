@@ -1,0 +1,175 @@
+package records
+
+import (
+	"context"
+	"time"
+
+	"gatehouse/internal/account"
+	"gatehouse/internal/apikey"
+	"gatehouse/internal/billing"
+	"gatehouse/internal/idempotency"
+	"gatehouse/internal/jobs"
+)
+
+// Runner runs operations on a database, each under the name that its observer
+// knows it by.
+type Runner interface {
+	// Read runs a reading call.
+	Read(ctx context.Context, name string, run func(Reader) error) error
+	// Write runs a writing call, in one transaction. It may run more than once,
+	// though it is committed at most once.
+	Write(ctx context.Context, name string, run func(Tx) error) error
+}
+
+// Read is a reading call with a result.
+func Read[T any](ctx context.Context, r Runner, name string, run func(Reader) (T, error)) (result T, err error) {
+	err = r.Read(ctx, name, func(r Reader) (err error) {
+		result, err = run(r)
+		return err
+	})
+	return result, err
+}
+
+// Write is a writing call with a result. A caller that gave up gets the zero
+// result, and looks at nothing that may still be written to.
+func Write[T any](ctx context.Context, r Runner, name string, run func(Tx) (T, error)) (T, error) {
+	var committed T
+	err := r.Write(ctx, name, func(t Tx) error {
+		result, err := run(t)
+		if err == nil {
+			committed = result
+		}
+		return err
+	})
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return committed, nil
+}
+
+// WriteOnce is a writing call whose outcome is kept. customerID is whose it is.
+func WriteOnce[T any](ctx context.Context, r Runner, name, customerID string, o *idempotency.Once[T], run func(Tx) (T, error)) (T, error) {
+	return Write(ctx, r, name, func(t Tx) (T, error) { return Once(t, customerID, o, run) })
+}
+
+// Calls are a store's calls that are the same on all: a store embeds them.
+type Calls struct{ runner Runner }
+
+// NewCalls returns the calls that r runs.
+func NewCalls(r Runner) Calls { return Calls{r} }
+
+// Customer implements account.Store.
+func (c Calls) Customer(ctx context.Context, id string) (account.Customer, error) {
+	return c.customer(ctx, "id", id)
+}
+
+// CustomerByEmail implements account.Registry.
+func (c Calls) CustomerByEmail(ctx context.Context, canonical string) (account.Customer, error) {
+	return c.customer(ctx, "email_canonical", canonical)
+}
+
+func (c Calls) customer(ctx context.Context, column, value string) (account.Customer, error) {
+	return Read(ctx, c.runner, "read_customer", func(r Reader) (account.Customer, error) { return Customer(r, column, value, "") })
+}
+
+// Customers implements account.Registry.
+func (c Calls) Customers(ctx context.Context, after string, limit int) ([]account.Customer, error) {
+	return Read(ctx, c.runner, "list_customers", func(r Reader) ([]account.Customer, error) { return Customers(r, after, limit) })
+}
+
+// Suspend implements account.Registry.
+func (c Calls) Suspend(ctx context.Context, id string, at time.Time) (account.Customer, error) {
+	return Write(ctx, c.runner, "suspend_customer", func(t Tx) (account.Customer, error) { return Suspend(t, id, at) })
+}
+
+// Resume implements account.Registry.
+func (c Calls) Resume(ctx context.Context, id string) (account.Customer, error) {
+	return c.Suspend(ctx, id, time.Time{})
+}
+
+// SetStripeCustomer implements account.Store.
+func (c Calls) SetStripeCustomer(ctx context.Context, id, stripeID string) error {
+	return c.runner.Write(ctx, "set_stripe_customer", func(t Tx) error { return SetStripeCustomer(t, id, stripeID) })
+}
+
+// Keys implements apikey.Store.
+func (c Calls) Keys(ctx context.Context, customerID string) ([]apikey.Record, error) {
+	return Read(ctx, c.runner, "list_keys", func(r Reader) ([]apikey.Record, error) { return Keys(r, customerID) })
+}
+
+// AddKey implements apikey.Store.
+func (c Calls) AddKey(ctx context.Context, by apikey.Principal, key apikey.Issue, keep *idempotency.Once[apikey.Record]) error {
+	_, err := WriteOnce(ctx, c.runner, "add_key", by.CustomerID, keep, func(t Tx) (apikey.Record, error) { return AddKey(t, by, key) })
+	return err
+}
+
+// ReplaceKey implements apikey.Store.
+func (c Calls) ReplaceKey(ctx context.Context, by apikey.Principal, oldID string, grace time.Duration, key apikey.Issue, keep *idempotency.Once[apikey.Record]) (apikey.Record, error) {
+	return WriteOnce(ctx, c.runner, "replace_key", by.CustomerID, keep, func(t Tx) (apikey.Record, error) { return ReplaceKey(t, by, oldID, grace, key) })
+}
+
+// RevokeKey implements apikey.Store.
+func (c Calls) RevokeKey(ctx context.Context, by apikey.Principal, id string) error {
+	return c.runner.Write(ctx, "revoke_key", func(t Tx) error { return RevokeKey(t, by, id) })
+}
+
+// KeyOwner implements apikey.Registry.
+func (c Calls) KeyOwner(ctx context.Context, idOrPrefix string) (customerID, id string, err error) {
+	err = c.runner.Read(ctx, "find_key", func(r Reader) (err error) {
+		customerID, id, err = KeyOwner(r, idOrPrefix)
+		return err
+	})
+	return customerID, id, err
+}
+
+// Entries implements billing.Store.
+func (c Calls) Entries(ctx context.Context, customerID string, before int64, limit int) ([]billing.Entry, error) {
+	return Read(ctx, c.runner, "list_entries", func(r Reader) ([]billing.Entry, error) { return Entries(r, customerID, before, limit) })
+}
+
+// Postpone implements jobs.Queue.
+func (c Calls) Postpone(ctx context.Context, j jobs.Job, after time.Duration, reason string, refund bool) error {
+	return c.runner.Write(ctx, "postpone_job", func(t Tx) error { return Postpone(t, j, after, reason, refund) })
+}
+
+// Bury implements jobs.Queue.
+func (c Calls) Bury(ctx context.Context, j jobs.Job, reason string) error {
+	return c.runner.Write(ctx, "bury_job", func(t Tx) error { return Bury(t, j, reason) })
+}
+
+// JobStats implements jobs.Queue.
+func (c Calls) JobStats(ctx context.Context) ([]jobs.Stat, error) {
+	return Read(ctx, c.runner, "count_jobs", JobStats)
+}
+
+// Jobs implements jobs.Admin.
+func (c Calls) Jobs(ctx context.Context, f jobs.Filter, after jobs.Job, limit int) ([]jobs.Job, error) {
+	return Read(ctx, c.runner, "list_jobs", func(r Reader) ([]jobs.Job, error) { return Jobs(r, f, after, limit) })
+}
+
+// RetryJobs implements jobs.Admin.
+func (c Calls) RetryJobs(ctx context.Context, f jobs.Filter) (int, error) {
+	n, err := Write(ctx, c.runner, "retry_jobs", func(t Tx) (int64, error) { return RetryJobs(t, f) })
+	return int(n), err
+}
+
+// DropJobs implements jobs.Admin.
+func (c Calls) DropJobs(ctx context.Context, f jobs.Filter) (int, error) {
+	n, err := Write(ctx, c.runner, "drop_jobs", func(t Tx) (int64, error) { return DropJobs(t, f) })
+	return int(n), err
+}
+
+// Outcome implements idempotency.Store.
+func (c Calls) Outcome(ctx context.Context, id [32]byte) (o idempotency.Outcome, found bool, err error) {
+	err = c.runner.Read(ctx, "find_outcome", func(r Reader) (err error) {
+		o, found, err = Outcome(r, id)
+		return err
+	})
+	return o, found, err
+}
+
+// SealedWith implements idempotency.Store.
+func (c Calls) SealedWith(ctx context.Context) ([]string, error) {
+	return Read(ctx, c.runner, "list_sealing_keys", SealedWith)
+}
