@@ -14,7 +14,7 @@ import (
 	"gatehouse/internal/jobs"
 	"gatehouse/internal/mail/mailtest"
 	"gatehouse/internal/store/sqlite"
-	"gatehouse/internal/stripe/stripetest"
+	"gatehouse/internal/stripe/sim"
 )
 
 // signUpPace is the reference's rate of sign-ups, of which each queues two jobs.
@@ -23,10 +23,10 @@ const signUpPace = 350
 // means are stand-ins for what jobs need, in this process.
 type means struct {
 	smtp   *mailtest.Server
-	stripe *stripetest.Server
+	stripe *sim.Server
 }
 
-func newMeans() means { return means{mailtest.Start(), stripetest.Start()} }
+func newMeans() means { return means{mailtest.Start(), sim.Start()} }
 
 func (m means) close() {
 	m.smtp.Close()
@@ -98,13 +98,13 @@ var troubles = []struct {
 	name  string
 	away  bool // nothing listens
 	smtp  mailtest.Fault
-	trick stripetest.Fault
+	trick sim.Fault
 	queue int // jobs that wait when it begins
 }{
 	{name: "none"},
 	{name: "refused connections", away: true},
-	{name: "hanging", smtp: mailtest.Hang, trick: stripetest.Hang},
-	{name: "garbage", smtp: mailtest.Garbage, trick: stripetest.Garbage},
+	{name: "hanging", smtp: mailtest.Hang, trick: sim.Hang},
+	{name: "garbage", smtp: mailtest.Garbage, trick: sim.Garbage},
 	{name: "10,000 jobs queued", queue: 10_000},
 }
 
@@ -118,7 +118,7 @@ func benchOutage(ctx context.Context, o options) error {
 			database := fmt.Sprintf("outage-%d-%d.db", round, i)
 			r, err := o.inTrouble(ctx, database, t.queue, t.away, func(m means) {
 				m.smtp.Fault(t.smtp)
-				m.stripe.Set(stripetest.Trouble{Fault: t.trick})
+				m.stripe.Set(sim.Trouble{Fault: t.trick})
 			})
 			if err != nil {
 				return fmt.Errorf("%s: %w", t.name, err)

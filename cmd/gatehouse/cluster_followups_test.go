@@ -9,7 +9,7 @@ import (
 
 	"gatehouse/internal/jobs"
 	"gatehouse/internal/mail/mailtest"
-	"gatehouse/internal/stripe/stripetest"
+	"gatehouse/internal/stripe/sim"
 )
 
 // TestClusterFollowUps has three nodes work the same jobs off, and kills one
@@ -58,7 +58,7 @@ func TestClusterFollowUps(t *testing.T) {
 		r.start()
 	}
 	end()
-	o.trouble(mailtest.None, stripetest.Trouble{})
+	o.trouble(mailtest.None, sim.Trouble{})
 	// What the killed had begun is due when their leases end. That is a minute,
 	// which need not be waited for.
 	left := jobsIn(t, database)
@@ -92,9 +92,9 @@ func (r *clusterRun) killAmidCalls(o *outside) {
 	r.t.Helper()
 	p := r.places[r.random.IntN(len(r.places))]
 	n := p.alive()
-	stripe, mail := stripetest.Trouble{Every: 1 + r.random.IntN(4), Times: 6}, mailtest.None
+	stripe, mail := sim.Trouble{Every: 1 + r.random.IntN(4), Times: 6}, mailtest.None
 	if r.random.IntN(3) == 0 {
-		stripe.Fault = stripetest.Lost
+		stripe.Fault = sim.Lost
 	}
 	if r.random.IntN(4) == 0 {
 		mail = mailtest.Drop

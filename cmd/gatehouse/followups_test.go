@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"gatehouse/internal/mail/mailtest"
-	"gatehouse/internal/stripe/stripetest"
+	"gatehouse/internal/stripe/sim"
 )
 
 var crashKills = flag.Int("crash.kills", 12, "how often TestCrashFollowUps kills the node")
@@ -61,7 +61,7 @@ func TestCrashFollowUps(t *testing.T) {
 			break // and see what is lost
 		}
 	}
-	r.outside.trouble(mailtest.None, stripetest.Trouble{})
+	r.outside.trouble(mailtest.None, sim.Trouble{})
 	end()
 	clients.Wait()
 	if r.wrong.Load() {
@@ -86,7 +86,7 @@ func TestCrashFollowUps(t *testing.T) {
 }
 
 // trouble sets what calls meet.
-func (o *outside) trouble(mail mailtest.Fault, stripe stripetest.Trouble) {
+func (o *outside) trouble(mail mailtest.Fault, stripe sim.Trouble) {
 	o.mail.Fault(mail)
 	o.stripe.Set(stripe)
 }
@@ -211,10 +211,10 @@ func (r *followRun) kill(random *rand.Rand) (moment string, came bool) {
 	var once sync.Once
 	kill := func() { once.Do(n.kill) } // who comes second waits for it, too
 	// Not so many in a row that the kind of job rests for long.
-	stripe := stripetest.Trouble{Every: 1 + random.IntN(4), Times: 6}
+	stripe := sim.Trouble{Every: 1 + random.IntN(4), Times: 6}
 	mail := mailtest.None
 	if random.IntN(3) == 0 {
-		stripe.Fault = stripetest.Lost
+		stripe.Fault = sim.Lost
 	}
 	if random.IntN(4) == 0 {
 		mail = mailtest.Drop
@@ -245,7 +245,7 @@ func (r *followRun) kill(random *rand.Rand) (moment string, came bool) {
 		watch(o.toMail, func(asked bool) bool { return !asked && len(o.mail.Messages()) > letters })
 	case 5:
 		moment = "all that is outside hangs"
-		mail, stripe = mailtest.Hang, stripetest.Trouble{Fault: stripetest.Hang}
+		mail, stripe = mailtest.Hang, sim.Trouble{Fault: sim.Hang}
 		due = func() bool { return o.stripe.Hanging() > 0 && r.acked.Load() > acked }
 	case 6:
 		moment = "so many requests are sent"

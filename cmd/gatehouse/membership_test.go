@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"gatehouse/internal/mail/mailtest"
-	"gatehouse/internal/stripe/stripetest"
+	"gatehouse/internal/stripe/sim"
 )
 
 // health is what a node says of itself and the others.
@@ -225,7 +225,7 @@ func TestWrongClock(t *testing.T) {
 				t.Fatal(err)
 			}
 			o := newOutside(t)
-			o.trouble(mailtest.None, stripetest.Trouble{})
+			o.trouble(mailtest.None, sim.Trouble{})
 			c := newCluster(t, 2, database, o.use(), fmt.Sprintf("--limit-onboarding=%d/%s", clockLimit, clockWindow))
 			a, b := c.places[0].alive(), c.places[1].alive()
 			w := &wrongClock{t: t, off: off, a: a, b: b}

@@ -14,7 +14,7 @@ import (
 
 	"gatehouse/internal/mail/mailtest"
 	"gatehouse/internal/seal"
-	"gatehouse/internal/stripe/stripetest"
+	"gatehouse/internal/stripe/sim"
 )
 
 // workedOff bounds the wait for jobs that were held up: they wait for their
@@ -46,24 +46,24 @@ func TestOutageOfMailAndStripe(t *testing.T) {
 		},
 		{
 			name:        "they hang",
-			begin:       func(o *outside) { o.trouble(mailtest.Hang, stripetest.Trouble{Fault: stripetest.Hang}) },
-			end:         func(o *outside) { o.trouble(mailtest.None, stripetest.Trouble{}); o.toMail.cut(); o.toStripe.cut() },
+			begin:       func(o *outside) { o.trouble(mailtest.Hang, sim.Trouble{Fault: sim.Hang}) },
+			end:         func(o *outside) { o.trouble(mailtest.None, sim.Trouble{}); o.toMail.cut(); o.toStripe.cut() },
 			waitForHung: true,
 		},
 		{
 			name:  "they answer garbage",
-			begin: func(o *outside) { o.trouble(mailtest.Garbage, stripetest.Trouble{Fault: stripetest.Garbage}) },
-			end:   func(o *outside) { o.trouble(mailtest.None, stripetest.Trouble{}) },
+			begin: func(o *outside) { o.trouble(mailtest.Garbage, sim.Trouble{Fault: sim.Garbage}) },
+			end:   func(o *outside) { o.trouble(mailtest.None, sim.Trouble{}) },
 		},
 		{
 			name:  "they say that they are away",
-			begin: func(o *outside) { o.trouble(mailtest.Busy, stripetest.Trouble{Fault: stripetest.Unavailable}) },
-			end:   func(o *outside) { o.trouble(mailtest.None, stripetest.Trouble{}) },
+			begin: func(o *outside) { o.trouble(mailtest.Busy, sim.Trouble{Fault: sim.Unavailable}) },
+			end:   func(o *outside) { o.trouble(mailtest.None, sim.Trouble{}) },
 		},
 		{
 			name:  "they do it, and no answer comes; or they fail, and say so until it is forgotten",
-			begin: func(o *outside) { o.trouble(mailtest.Drop, stripetest.Trouble{Fault: stripetest.Failed}) },
-			end:   func(o *outside) { o.trouble(mailtest.None, stripetest.Trouble{}); o.stripe.Forget() },
+			begin: func(o *outside) { o.trouble(mailtest.Drop, sim.Trouble{Fault: sim.Failed}) },
+			end:   func(o *outside) { o.trouble(mailtest.None, sim.Trouble{}); o.stripe.Forget() },
 		},
 	}
 	for _, test := range tests {
@@ -105,12 +105,12 @@ func TestWorkerDies(t *testing.T) {
 	t.Parallel()
 	needLinux(t)
 	o := newOutside(t)
-	o.stripe.Set(stripetest.Trouble{Fault: stripetest.Hang})
+	o.stripe.Set(sim.Trouble{Fault: sim.Hang})
 	n := startNodeWith(t, o.use(), newDatabase(t))
 	mustSignUp(t, n.client(""), n.url, "held@customers.dev")
 	n.until("Stripe hangs", func() bool { return o.stripe.Hanging() == 1 })
 	n.kill()
-	o.stripe.Set(stripetest.Trouble{})
+	o.stripe.Set(sim.Trouble{})
 	n = startNodeWith(t, o.use(), n.database)
 	n.awaitDone()
 	n.drain()
@@ -122,7 +122,7 @@ func TestDrainGivesJobsBack(t *testing.T) {
 	t.Parallel()
 	needLinux(t)
 	o := newOutside(t)
-	o.trouble(mailtest.Hang, stripetest.Trouble{Fault: stripetest.Hang})
+	o.trouble(mailtest.Hang, sim.Trouble{Fault: sim.Hang})
 	n := startNodeWith(t, o.use(), newDatabase(t))
 	mustSignUp(t, n.client(""), n.url, "held@customers.dev")
 	running := openSQL(t, n.database)
@@ -135,7 +135,7 @@ func TestDrainGivesJobsBack(t *testing.T) {
 	if want := "stripe_customer 00, welcome_mail 00"; err != nil || strings.Join(jobs, ", ") != want {
 		t.Errorf("jobs with tries, running and reason after the drain: %q, %v; want %s", jobs, err, want)
 	}
-	o.trouble(mailtest.None, stripetest.Trouble{})
+	o.trouble(mailtest.None, sim.Trouble{})
 	n = startNodeWith(t, o.use(), n.database)
 	n.awaitDone()
 	n.drain()

@@ -10,20 +10,20 @@ import (
 	"testing"
 
 	"gatehouse/internal/mail/mailtest"
-	"gatehouse/internal/stripe/stripetest"
+	"gatehouse/internal/stripe/sim"
 )
 
 // outside is whom nodes call: a mail server and Stripe, played by stand-ins
 // that outlive the nodes and remember.
 type outside struct {
 	mail             *mailtest.Server
-	stripe           *stripetest.Server
+	stripe           *sim.Server
 	toMail, toStripe *link
 }
 
 func newOutside(t testing.TB) *outside {
 	t.Helper()
-	o := &outside{mail: mailtest.Start(), stripe: stripetest.Start()}
+	o := &outside{mail: mailtest.Start(), stripe: sim.Start()}
 	t.Cleanup(o.mail.Close)
 	t.Cleanup(o.stripe.Close)
 	o.toMail = newLink(t, o.mail.Addr())
@@ -78,7 +78,7 @@ func (o *outside) judge(t testing.TB, database string) (v verdict) {
 		}
 		mails[to][m.MessageID()]++
 	}
-	atStripe := make(map[string][]stripetest.Customer) // by our id
+	atStripe := make(map[string][]sim.Customer) // by our id
 	for _, c := range o.stripe.Customers() {
 		v.atStripe++
 		atStripe[c.Metadata["gatehouse_customer_id"]] = append(atStripe[c.Metadata["gatehouse_customer_id"]], c)

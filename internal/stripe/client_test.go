@@ -17,14 +17,14 @@ import (
 	"gatehouse/internal/account"
 	"gatehouse/internal/jobs"
 	"gatehouse/internal/stripe"
-	"gatehouse/internal/stripe/stripetest"
+	"gatehouse/internal/stripe/sim"
 )
 
 var jane = account.Customer{ID: "0192f0c1-2b3d-7a4e-8f50-112233445566", Name: "Jane Ünïcode & Sons [x]=1", Email: "jane+tag@example.test"}
 
-func start(t *testing.T) (*stripetest.Server, *stripe.Client) {
+func start(t *testing.T) (*sim.Server, *stripe.Client) {
 	t.Helper()
-	server := stripetest.Start()
+	server := sim.Start()
 	t.Cleanup(server.Close)
 	return server, stripe.New(mustKey(t), server.URL())
 }
@@ -112,21 +112,21 @@ func TestTwoTriesAtOnceMakeOneCustomer(t *testing.T) {
 
 // faults are all that fail a try, and what the error is.
 var faults = []struct {
-	fault     stripetest.Fault
+	fault     sim.Fault
 	want      string
 	permanent bool
 }{
-	{stripetest.Limited, "status 429, type invalid_request_error, code rate_limit, request req_", false},
-	{stripetest.Failed, "status 500, type api_error, request req_", false},
-	{stripetest.Unavailable, "status 503", false},
-	{stripetest.Refused, "status 400, type ", true},
-	{stripetest.Unauthorized, "Stripe refused the API key (401): set GATEHOUSE_STRIPE_API_KEY, " +
+	{sim.Limited, "status 429, type invalid_request_error, code rate_limit, request req_", false},
+	{sim.Failed, "status 500, type api_error, request req_", false},
+	{sim.Unavailable, "status 503", false},
+	{sim.Refused, "status 400, type ", true},
+	{sim.Unauthorized, "Stripe refused the API key (401): set GATEHOUSE_STRIPE_API_KEY, " +
 		"then run gatehouse admin jobs retry --kind stripe_customer, type invalid_request_error, request req_", true},
-	{stripetest.Garbage, "status 200 with what is not JSON", false},
-	{stripetest.Cut, "status 200, then: unexpected EOF", false},
-	{stripetest.Lost, "EOF", false},
-	{stripetest.Redirect, "status 307, which Stripe's API does not give", false},
-	{stripetest.Endless, "status 200 with more than 1048576 bytes", false},
+	{sim.Garbage, "status 200 with what is not JSON", false},
+	{sim.Cut, "status 200, then: unexpected EOF", false},
+	{sim.Lost, "EOF", false},
+	{sim.Redirect, "status 307, which Stripe's API does not give", false},
+	{sim.Endless, "status 200 with more than 1048576 bytes", false},
 }
 
 func TestEachFaultEndsInOneCustomer(t *testing.T) {
@@ -134,7 +134,7 @@ func TestEachFaultEndsInOneCustomer(t *testing.T) {
 		for _, again := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, again %v", tt.want, again), func(t *testing.T) {
 				server, client := start(t)
-				server.Set(stripetest.Trouble{Fault: tt.fault})
+				server.Set(sim.Trouble{Fault: tt.fault})
 				_, err := client.EnsureCustomer(t.Context(), jane, again)
 				if err == nil {
 					t.Fatal("it succeeds")
@@ -149,7 +149,7 @@ func TestEachFaultEndsInOneCustomer(t *testing.T) {
 				if n := server.Requests(); n != 1 {
 					t.Errorf("%d requests, want 1: nothing is tried twice or followed", n)
 				}
-				server.Set(stripetest.Trouble{})
+				server.Set(sim.Trouble{})
 				server.Forget() // a day later
 				for range 2 {
 					if _, err := client.EnsureCustomer(t.Context(), jane, true); err != nil {
@@ -166,7 +166,7 @@ func TestEachFaultEndsInOneCustomer(t *testing.T) {
 
 func TestLostAnswerIsReplayedWithoutLooking(t *testing.T) {
 	server, client := start(t)
-	server.Set(stripetest.Trouble{Fault: stripetest.Lost, Times: 1})
+	server.Set(sim.Trouble{Fault: sim.Lost, Times: 1})
 	if _, err := client.EnsureCustomer(t.Context(), jane, false); err == nil {
 		t.Fatal("it succeeds")
 	}
@@ -180,7 +180,7 @@ func TestLostAnswerIsReplayedWithoutLooking(t *testing.T) {
 
 func TestStoredFailureLastsAsLongAsItsKey(t *testing.T) {
 	server, client := start(t)
-	server.Set(stripetest.Trouble{Fault: stripetest.Failed, Times: 1})
+	server.Set(sim.Trouble{Fault: sim.Failed, Times: 1})
 	for range 3 {
 		if _, err := client.EnsureCustomer(t.Context(), jane, false); err == nil || jobs.IsPermanent(err) {
 			t.Fatalf("the stored 500 gives %v", err)
@@ -195,7 +195,7 @@ func TestStoredFailureLastsAsLongAsItsKey(t *testing.T) {
 func TestHangEndsWithItsContext(t *testing.T) {
 	for _, again := range []bool{false, true} {
 		server, client := start(t)
-		server.Set(stripetest.Trouble{Fault: stripetest.Hang})
+		server.Set(sim.Trouble{Fault: sim.Hang})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() {
@@ -205,7 +205,7 @@ func TestHangEndsWithItsContext(t *testing.T) {
 		for server.Hanging() == 0 {
 			runtime.Gosched()
 		}
-		server.Set(stripetest.Trouble{})
+		server.Set(sim.Trouble{})
 		if !again { // a key is in use while its first request hangs
 			_, err := client.EnsureCustomer(t.Context(), jane, false)
 			if err == nil || !strings.Contains(err.Error(), "status 409") || jobs.IsPermanent(err) {
@@ -243,8 +243,8 @@ func TestNothingIsPrinted(t *testing.T) { // stripe-go would print answers and e
 	os.Stdout, os.Stderr = out, out
 	defer func() { os.Stdout, os.Stderr = stdout, stderr }()
 	server, client := start(t)
-	for _, fault := range []stripetest.Fault{stripetest.Unauthorized, stripetest.Garbage, stripetest.Lost, stripetest.None} {
-		server.Set(stripetest.Trouble{Fault: fault})
+	for _, fault := range []sim.Fault{sim.Unauthorized, sim.Garbage, sim.Lost, sim.None} {
+		server.Set(sim.Trouble{Fault: fault})
 		_, _ = client.EnsureCustomer(t.Context(), jane, true)
 	}
 	if printed, err := os.ReadFile(out.Name()); err != nil || len(printed) > 0 {

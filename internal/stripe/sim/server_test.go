@@ -1,4 +1,4 @@
-package stripetest_test
+package sim_test
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"gatehouse/internal/stripe/stripetest"
+	"gatehouse/internal/stripe/sim"
 )
 
 type reply struct {
@@ -30,7 +30,7 @@ var jane = url.Values{"email": {"jane@example.test"}, "name": {"Jane"}, "metadat
 
 // send makes one request on a connection of its own: net/http would itself
 // repeat one that has an Idempotency-Key when a used connection breaks.
-func send(ctx context.Context, s *stripetest.Server, method, path, key string, form url.Values) (reply, error) {
+func send(ctx context.Context, s *sim.Server, method, path, key string, form url.Values) (reply, error) {
 	target, body := s.URL()+path, io.Reader(strings.NewReader(form.Encode()))
 	if method == http.MethodGet {
 		target, body = target+"?"+form.Encode(), nil
@@ -72,7 +72,7 @@ func send(ctx context.Context, s *stripetest.Server, method, path, key string, f
 	return r, err
 }
 
-func create(t *testing.T, s *stripetest.Server, key string, form url.Values) reply {
+func create(t *testing.T, s *sim.Server, key string, form url.Values) reply {
 	t.Helper()
 	r, err := send(t.Context(), s, http.MethodPost, "/v1/customers", key, form)
 	if err != nil {
@@ -81,9 +81,9 @@ func create(t *testing.T, s *stripetest.Server, key string, form url.Values) rep
 	return r
 }
 
-func start(t *testing.T) *stripetest.Server {
+func start(t *testing.T) *sim.Server {
 	t.Helper()
-	s := stripetest.Start()
+	s := sim.Start()
 	t.Cleanup(s.Close)
 	return s
 }
@@ -117,17 +117,17 @@ func TestIdempotencyKeyReplaysItsAnswer(t *testing.T) {
 }
 
 func TestOnlySomeFailuresAreStored(t *testing.T) {
-	for fault, want := range map[stripetest.Fault]struct {
+	for fault, want := range map[sim.Fault]struct {
 		status int
 		stored bool
 	}{
-		stripetest.Failed: {500, true}, stripetest.Refused: {400, true},
-		stripetest.Unavailable: {503, false}, stripetest.Limited: {429, false}, stripetest.Unauthorized: {401, false},
-		stripetest.Redirect: {307, false},
+		sim.Failed: {500, true}, sim.Refused: {400, true},
+		sim.Unavailable: {503, false}, sim.Limited: {429, false}, sim.Unauthorized: {401, false},
+		sim.Redirect: {307, false},
 	} {
 		s := start(t)
-		s.Set(stripetest.Trouble{Fault: fault, Times: 1})
-		if r := create(t, s, "k", jane); r.status != want.status || r.replayed || (r.header.Get("Retry-After") == "1") != (fault == stripetest.Limited) {
+		s.Set(sim.Trouble{Fault: fault, Times: 1})
+		if r := create(t, s, "k", jane); r.status != want.status || r.replayed || (r.header.Get("Retry-After") == "1") != (fault == sim.Limited) {
 			t.Errorf("%d: %+v", want.status, r)
 		}
 		if r := create(t, s, "k", jane); r.replayed != want.stored || want.stored && r.status != want.status || !want.stored && r.status != 200 {
@@ -141,9 +141,9 @@ func TestOnlySomeFailuresAreStored(t *testing.T) {
 }
 
 func TestAnswersAreLostAfterTheWork(t *testing.T) {
-	for _, fault := range []stripetest.Fault{stripetest.Lost, stripetest.Cut} {
+	for _, fault := range []sim.Fault{sim.Lost, sim.Cut} {
 		s := start(t)
-		s.Set(stripetest.Trouble{Fault: fault, Times: 1})
+		s.Set(sim.Trouble{Fault: fault, Times: 1})
 		if r, err := send(t.Context(), s, http.MethodPost, "/v1/customers", "k", jane); err == nil {
 			t.Fatalf("it answers %+v", r)
 		}
@@ -155,7 +155,7 @@ func TestAnswersAreLostAfterTheWork(t *testing.T) {
 
 func TestKeyIsInUseWhileItsRequestHangs(t *testing.T) {
 	s := start(t)
-	s.Set(stripetest.Trouble{Fault: stripetest.Hang, Times: 1})
+	s.Set(sim.Trouble{Fault: sim.Hang, Times: 1})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() {
@@ -182,7 +182,7 @@ func TestKeyIsInUseWhileItsRequestHangs(t *testing.T) {
 
 func TestTroubleMayComeEveryNthTime(t *testing.T) {
 	s := start(t)
-	s.Set(stripetest.Trouble{Fault: stripetest.Unavailable, Every: 3, Times: 2})
+	s.Set(sim.Trouble{Fault: sim.Unavailable, Every: 3, Times: 2})
 	var got []int
 	for range 10 {
 		got = append(got, create(t, s, "", jane).status)
@@ -235,9 +235,9 @@ func TestWhatItDoesNotKnowIsRefused(t *testing.T) {
 }
 
 func TestCloseEndsWhatIsUnderWay(t *testing.T) {
-	for _, fault := range []stripetest.Fault{stripetest.Hang, stripetest.Endless} {
+	for _, fault := range []sim.Fault{sim.Hang, sim.Endless} {
 		s := start(t)
-		s.Set(stripetest.Trouble{Fault: fault})
+		s.Set(sim.Trouble{Fault: fault})
 		ended := make(chan error)
 		go func() {
 			_, err := send(t.Context(), s, http.MethodGet, "/v1/customers", "", nil)
@@ -251,7 +251,7 @@ func TestCloseEndsWhatIsUnderWay(t *testing.T) {
 			t.Error("it answers")
 		}
 	}
-	if _, err := stripetest.Listen("256.0.0.1:1"); err == nil {
+	if _, err := sim.Listen("256.0.0.1:1"); err == nil {
 		t.Error("it listens on no address")
 	}
 }
