@@ -24,12 +24,12 @@ func opening(n int) (account.Opening, error) {
 	mail := fmt.Sprintf("load-%d-%s@bench.example.dev", n, id)
 	return account.Opening{
 		Customer: account.Customer{
-			ID: id.String(), Name: "Load Test", Email: mail, Source: "direct", Plan: account.Trial,
-			TrialFixesLimit: billing.TrialFixes, CreditBalance: billing.TrialCredits, CreatedAt: at,
+			ID: id.String(), Name: "Load Test", Email: mail, Source: "direct", Plan: billing.Trial,
+			TrialFixesLimit: 5, CreditBalance: 5, CreatedAt: at,
 		},
 		CanonicalEmail: mail, Key: issue, Jobs: followUps,
 		Grant: billing.Entry{
-			ID: entry.String(), Number: 1, Amount: billing.TrialCredits, BalanceAfter: billing.TrialCredits,
+			ID: entry.String(), Number: 1, Amount: 5, BalanceAfter: 5,
 			Source: billing.TrialSignUp, Reference: billing.SignUpReference(id.String()), CreatedAt: at,
 		},
 	}, errors.Join(err1, err2, err3)

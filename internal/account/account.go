@@ -11,29 +11,26 @@ import (
 	"gatehouse/internal/jobs"
 )
 
-// Plan is what a customer pays by.
-type Plan string
-
-// Trial is the plan that a customer starts on.
-const Trial Plan = "trial"
-
 // Customer is a customer as stored.
 type Customer struct {
-	ID               string // UUIDv7
-	Name             string
-	Email            string // as given
-	Company          string // "" when there is none
-	Source           string // where the sign-up came from
-	Plan             Plan
-	State            string // of the subscription; "" until there was one
-	TrialFixesLimit  int64
-	TrialFixesUsed   int64
-	CreditBalance    int64 // whole fixes; the sum of the ledger's entries
-	CreditDebt       int64 // whole fixes a refund could not take back
-	StripeCustomerID string
-	CreatedAt        time.Time
-	SuspendedAt      time.Time // zero: not suspended
-	ErasedAt         time.Time // zero: not erased; then nothing personal is left
+	ID              string // UUIDv7
+	Name            string
+	Email           string // as given
+	Company         string // "" when there is none
+	Source          string // where the sign-up came from
+	Plan            billing.Plan
+	State           string // of the subscription; "" until there was one
+	TrialFixesLimit int64
+	TrialFixesUsed  int64
+	CreditBalance   int64 // whole fixes; the sum of the ledger's entries
+	CreditDebt      int64 // whole fixes a refund could not take back
+	// The Pro period that is paid for; zero without Pro.
+	PeriodStart, PeriodEnd time.Time
+	CancelsAtEnd           bool // Pro ends with its period
+	StripeCustomerID       string
+	CreatedAt              time.Time
+	SuspendedAt            time.Time // zero: not suspended
+	ErasedAt               time.Time // zero: not erased; then nothing personal is left
 }
 
 // Opening is all that a sign-up writes: the store commits the whole or nothing.
@@ -64,6 +61,8 @@ type Store interface {
 	// customer and are no load test's. It returns the last id it looked at,
 	// or "" at the end.
 	QueueStripeCustomers(ctx context.Context, after string, limit int) (last string, queued int, err error)
+	// FixesBetween counts a customer's fixes from start to before end.
+	FixesBetween(ctx context.Context, customerID string, start, end time.Time) (int64, error)
 }
 
 // Usage is what a customer used in a period.
@@ -72,14 +71,27 @@ type Usage struct {
 	Fixes      int64
 }
 
-// Get returns the customer and its usage in the current period, which is the
-// month in UTC.
+// Get returns the customer and its usage in the current period.
 func (s *Service) Get(ctx context.Context, id string) (Customer, Usage, error) {
 	c, err := s.store.Customer(ctx, id)
 	if err != nil {
 		return Customer{}, Usage{}, fmt.Errorf("read account: %w", err)
 	}
-	y, m, _ := s.now().UTC().Date()
-	start := time.Date(y, m, 1, 0, 0, 0, 0, time.UTC)
-	return c, Usage{Start: start, End: start.AddDate(0, 1, 0)}, nil
+	start, end := c.period(s.now())
+	fixes, err := s.store.FixesBetween(ctx, id, start, end)
+	if err != nil {
+		return Customer{}, Usage{}, fmt.Errorf("count fixes: %w", err)
+	}
+	return c, Usage{start, end, fixes}, nil
+}
+
+// period is the one that now is in: Pro's, or else the month in UTC. Where Pro
+// is not paid yet for a new period the old one is over.
+func (c Customer) period(now time.Time) (start, end time.Time) {
+	if c.Plan == billing.Pro && !now.Before(c.PeriodStart) && now.Before(c.PeriodEnd) {
+		return c.PeriodStart, c.PeriodEnd
+	}
+	y, m, _ := now.UTC().Date()
+	start = time.Date(y, m, 1, 0, 0, 0, 0, time.UTC)
+	return start, start.AddDate(0, 1, 0)
 }

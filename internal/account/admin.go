@@ -47,6 +47,9 @@ type Data struct {
 	Keys           []Key // revoked and ended ones too
 	Entries        []billing.Entry
 	Jobs           []jobs.Job
+	Fixes          []billing.Fix
+	Methods        []string              // payment methods that are attached, by their ids at Stripe
+	Events         []billing.StoredEvent // of Stripe's, with their payloads
 }
 
 // Key is an API key of any state.

@@ -40,6 +40,8 @@ type Policy struct {
 	// FollowUps are the jobs that a sign-up queues, unless it is a load
 	// test's: those whose means are configured.
 	FollowUps []jobs.Kind
+	// Catalogue says what a trial starts with.
+	Catalogue billing.Catalogue
 	// KeyKind is the kind of key that customers get.
 	KeyKind apikey.Kind
 }
@@ -94,9 +96,9 @@ func (s *Service) signUp(ctx context.Context, a Application, keep *idempotency.O
 		o.Jobs = s.policy.FollowUps
 	}
 	o.ID, o.CreatedAt, o.Key = id.String(), at, issue
-	o.Plan, o.TrialFixesLimit, o.CreditBalance = Trial, billing.TrialFixes, billing.TrialCredits
+	o.Plan, o.TrialFixesLimit, o.CreditBalance = billing.Trial, s.policy.Catalogue.Trial.Fixes, s.policy.Catalogue.Trial.Credits
 	o.Grant = billing.Entry{
-		ID: entry.String(), Number: 1, Amount: billing.TrialCredits, BalanceAfter: billing.TrialCredits,
+		ID: entry.String(), Number: 1, Amount: o.CreditBalance, BalanceAfter: o.CreditBalance,
 		Source: billing.TrialSignUp, Reference: billing.SignUpReference(o.ID), CreatedAt: at,
 	}
 	opened := func(c Customer) Opened { return Opened{c, secret} }

@@ -53,7 +53,7 @@ func TestSignUpWritesAllThatItTells(t *testing.T) {
 	}
 	o := b.opened[0]
 	want := account.Customer{
-		ID: o.ID, Name: "Jane Doe", Email: "Jane.Doe+work@Gmail.com", Company: "Acme", Source: "api", Plan: account.Trial,
+		ID: o.ID, Name: "Jane Doe", Email: "Jane.Doe+work@Gmail.com", Company: "Acme", Source: "api", Plan: billing.Trial,
 		TrialFixesLimit: 5, CreditBalance: 5, CreatedAt: created,
 	}
 	if diff := cmp.Diff(want, c); diff != "" {
@@ -285,8 +285,53 @@ func TestUsagePeriodIsTheMonthInUTC(t *testing.T) {
 			b := &book{opened: []account.Opening{{Customer: jane}}}
 			s := account.NewService(b, account.Policy{}, func() time.Time { return tt.now }, nil)
 			c, usage, err := s.Get(t.Context(), "jane")
-			if want := (account.Usage{Start: tt.start, End: tt.end}); err != nil || usage != want || c != jane {
+			if want := (account.Usage{Start: tt.start, End: tt.end, Fixes: 2}); err != nil || usage != want || c != jane {
 				t.Errorf("Get = %+v, %+v, %v, want %+v", c, usage, err, want)
+			}
+			if !slices.Equal(b.counted, []time.Time{tt.start, tt.end}) {
+				t.Errorf("fixes were counted in %v", b.counted)
+			}
+		})
+	}
+}
+
+func TestUsagePeriodIsProsWhileItIsPaid(t *testing.T) {
+	start, end := time.Date(2026, 3, 20, 8, 30, 0, 0, time.UTC), time.Date(2026, 4, 20, 8, 30, 0, 0, time.UTC)
+	march, april := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC)
+	may := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
+	pro := account.Customer{Plan: billing.Pro, State: "active", PeriodStart: start, PeriodEnd: end}
+	with := func(change func(*account.Customer)) account.Customer {
+		c := pro
+		change(&c)
+		return c
+	}
+	tests := []struct {
+		name       string
+		customer   account.Customer
+		now        time.Time
+		start, end time.Time
+	}{
+		{"at its first moment", pro, start, start, end},
+		{"in the next month", pro, april.Add(time.Hour), start, end},
+		{"at its last moment", pro, end.Add(-1), start, end},
+		{"past due", with(func(c *account.Customer) { c.State = "past_due" }), april, start, end},
+		{"cancelled with its end", with(func(c *account.Customer) { c.CancelsAtEnd = true }), april, start, end},
+		{"not begun", pro, start.Add(-1), march, april},
+		{"over, and the next one not paid yet", pro, end, april, may},
+		{"Pro no more", with(func(c *account.Customer) { c.Plan = billing.PayAsYouGo }), april, april, may},
+		{"of a period that is not known", account.Customer{Plan: billing.Pro}, april, april, may},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.customer.ID = "jane"
+			b := &book{opened: []account.Opening{{Customer: tt.customer}}}
+			s := account.NewService(b, account.Policy{}, func() time.Time { return tt.now.In(time.FixedZone("", 5*60*60)) }, nil)
+			_, usage, err := s.Get(t.Context(), "jane")
+			if want := (account.Usage{Start: tt.start, End: tt.end, Fixes: 2}); err != nil || usage != want {
+				t.Errorf("Get = %+v, %v, want %+v", usage, err, want)
+			}
+			if !slices.Equal(b.counted, []time.Time{tt.start, tt.end}) {
+				t.Errorf("fixes were counted in %v", b.counted)
 			}
 		})
 	}
@@ -296,6 +341,10 @@ func TestGetPassesTheStoresErrorOn(t *testing.T) {
 	d := newDesk(t, &book{err: errAway}, nil)
 	if c, u, err := d.Get(t.Context(), "jane"); !errors.Is(err, errAway) || c != (account.Customer{}) || u != (account.Usage{}) {
 		t.Errorf("Get = %+v, %+v, %v, want the store's error alone", c, u, err)
+	}
+	d = newDesk(t, &book{uncounted: errAway, opened: []account.Opening{{Customer: account.Customer{ID: "jane"}}}}, nil)
+	if c, u, err := d.Get(t.Context(), "jane"); !errors.Is(err, errAway) || c != (account.Customer{}) || u != (account.Usage{}) {
+		t.Errorf("Get = %+v, %+v, %v, want the error of counting alone", c, u, err)
 	}
 	d = newDesk(t, &book{}, nil)
 	_, _, err := d.Get(t.Context(), "jane")

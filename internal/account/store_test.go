@@ -10,6 +10,7 @@ import (
 	"gatehouse/internal/account"
 	"gatehouse/internal/account/email"
 	"gatehouse/internal/apikey"
+	"gatehouse/internal/billing"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/idempotency"
 )
@@ -20,12 +21,14 @@ var errAway = fault.Away(errors.New("connection lost"))
 // persist, as when the connection is lost before the answer to a commit.
 type book struct {
 	account.Store
-	mu      sync.Mutex
-	opened  []account.Opening // what persists
-	tried   []account.Opening
-	err     error
-	persist bool // although there is an error
-	said    *[]string
+	mu        sync.Mutex
+	opened    []account.Opening // what persists
+	tried     []account.Opening
+	err       error
+	persist   bool        // although there is an error
+	counted   []time.Time // the periods that fixes were counted in
+	uncounted error       // of counting them
+	said      *[]string
 }
 
 func (b *book) Open(_ context.Context, o account.Opening, _ *idempotency.Once[account.Customer]) error {
@@ -62,6 +65,14 @@ func (b *book) Customer(_ context.Context, id string) (account.Customer, error) 
 		}
 	}
 	return account.Customer{}, fault.Missing("There is no such customer.")
+}
+
+// FixesBetween counts two fixes in any period.
+func (b *book) FixesBetween(_ context.Context, _ string, start, end time.Time) (int64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.counted = append(b.counted, start, end)
+	return 2, b.uncounted
 }
 
 // resolver checks mail domains by what it was told to say.
@@ -112,7 +123,7 @@ func newDesk(t *testing.T, store account.Store, mail account.MailChecker) *desk 
 		t.Fatal(err)
 	}
 	d := &desk{}
-	policy := account.Policy{Rules: rules, Mail: mail, KeyKind: apikey.Test}
+	policy := account.Policy{Rules: rules, Mail: mail, Catalogue: billing.DefaultCatalogue(), KeyKind: apikey.Test}
 	d.Service = account.NewService(store, policy, func() time.Time { return noon }, d.observe)
 	return d
 }

@@ -15,13 +15,18 @@ import (
 // Source says why an entry moved the balance.
 type Source string
 
-// TrialSignUp is the source of a new customer's first entry.
-const TrialSignUp Source = "trial_signup"
-
-// What a trial starts with, in whole fixes.
+// The sources. They are stored.
 const (
-	TrialCredits = 5
-	TrialFixes   = 5
+	TrialSignUp        Source = "trial_signup"             // a new customer's first entry
+	PaymentMethodAdded Source = "payment_method_added"     // the first payment method ever
+	ProPayment         Source = "pro_subscription_payment" // a paid invoice
+	BoughtFix          Source = "charge"                   // bought for one fix
+	UsedForFix         Source = "fix"
+	Refunded           Source = "refund"
+	Disputed           Source = "dispute"
+	DisputeWon         Source = "dispute_won"
+	Adjustment         Source = "adjustment" // an operator's
+	DebtSettlement     Source = "debt_settlement"
 )
 
 // Entry is one movement of a customer's credits, in whole fixes.
@@ -30,6 +35,7 @@ type Entry struct {
 	Number       int64  // 1, 2, 3 … for each customer, without gaps
 	Amount       int64
 	BalanceAfter int64
+	Debt         int64 // by how much it moved the customer's debt
 	Source       Source
 	Reference    string // the business fact; unique over all customers
 	CreatedAt    time.Time
@@ -37,6 +43,10 @@ type Entry struct {
 
 // SignUpReference is the fact that a customer signed up.
 func SignUpReference(customerID string) string { return "signup:" + customerID }
+
+// MaxCredits bounds what a balance, a debt and one entry may be, in whole
+// fixes, so that no sum leaves an int64.
+const MaxCredits = 1 << 53
 
 // Store reads ledgers.
 type Store interface {
@@ -50,6 +60,14 @@ type Auditor interface {
 	// Ledgers yields one customer's account, or with "" everybody's, with
 	// entries oldest first, all as they were at one moment.
 	Ledgers(ctx context.Context, customerID string) iter.Seq2[Account, error]
+}
+
+// Adjuster changes a balance by an operator's decision.
+type Adjuster interface {
+	// Adjust adds amount credits, of which a debt is settled first, or takes
+	// some that are there, and returns the newest entry. A reference counts once:
+	// again it is fault.Conflict, as is what would leave the bounds.
+	Adjust(ctx context.Context, customerID string, amount int64, reference string) (Entry, error)
 }
 
 // Ledger shows customers their entries.

@@ -9,6 +9,7 @@ import (
 type Account struct {
 	CustomerID string
 	Balance    int64 // as kept on the customer
+	Debt       int64 // likewise
 	Entries    []Entry
 }
 
@@ -19,14 +20,14 @@ type Rows interface {
 	Err() error
 }
 
-// Accounts puts accounts together from rows of an account's id, its balance and
-// one of its entries, in this order; a zero entry stands for none.
+// Accounts puts accounts together from rows of an account's id, its balance, its
+// debt and one of its entries, in this order; a zero entry stands for none.
 func Accounts(rows Rows, scanEntry func(scan func(...any) error, before ...any) (Entry, error)) iter.Seq2[Account, error] {
 	return func(yield func(Account, error) bool) {
 		var current Account
 		for rows.Next() {
 			var next Account
-			e, err := scanEntry(rows.Scan, &next.CustomerID, &next.Balance)
+			e, err := scanEntry(rows.Scan, &next.CustomerID, &next.Balance, &next.Debt)
 			if err != nil {
 				yield(Account{}, err)
 				return
@@ -64,10 +65,10 @@ type Report struct {
 }
 
 // Verify checks each account: its entries are numbered 1, 2, 3 … without gap
-// or repetition, each balance is the one before plus the amount and never
-// below zero, the first is the sign-up's grant, no fact counts twice, and the
-// customer's balance is the sum. Accounts come with their entries oldest
-// first. An error of the sequence ends the check.
+// or repetition, each balance is the one before plus the amount, neither it nor
+// the debt is ever below zero, the first is the sign-up's grant, no fact counts
+// twice, and the customer's balance and debt are the sums. Accounts come with
+// their entries oldest first. An error of the sequence ends the check.
 func Verify(accounts iter.Seq2[Account, error]) (Report, error) {
 	report := Report{Findings: []Finding{}}
 	for account, err := range accounts {
@@ -86,7 +87,7 @@ func verifyOne(a Account) (found []Finding) {
 		found = append(found, Finding{a.CustomerID, number, fmt.Sprintf(format, args...)})
 	}
 	facts := make(map[string]int64, len(a.Entries))
-	var sum, last int64
+	var sum, last, debt int64
 	// off is by how much balances differ from the sum of the amounts without
 	// that being news. After a difference that is, either it was in that one
 	// balance, and the next are as before, or in the amount, and they differ
@@ -98,6 +99,7 @@ func verifyOne(a Account) (found []Finding) {
 		}
 		last = e.Number
 		sum += e.Amount
+		debt += e.Debt
 		switch e.BalanceAfter - sum {
 		case off:
 			maybe = off
@@ -113,15 +115,21 @@ func verifyOne(a Account) (found []Finding) {
 		if first, twice := facts[e.Reference]; twice {
 			say(e.Number, "counts %s again, after entry %d", e.Reference, first)
 		}
+		if debt < 0 && e.Debt < 0 {
+			say(e.Number, "takes the debt to %d, below zero", debt)
+		}
 		facts[e.Reference] = e.Number
 	}
 	if len(a.Entries) == 0 {
 		say(0, "has no entry: a customer starts with a sign-up grant")
-	} else if e := a.Entries[0]; e.Source != TrialSignUp || e.Amount != TrialCredits || e.Reference != SignUpReference(a.CustomerID) {
-		say(e.Number, "is no sign-up grant of %d", TrialCredits)
+	} else if e := a.Entries[0]; e.Source != TrialSignUp || e.Reference != SignUpReference(a.CustomerID) {
+		say(e.Number, "is no sign-up grant")
 	}
 	if end := a.Balance - sum; end != off && end != maybe {
 		say(0, "customer's balance is %d; the ledger ends at %d", a.Balance, sum+off)
+	}
+	if a.Debt != debt {
+		say(0, "customer's debt is %d; the entries add up to %d", a.Debt, debt)
 	}
 	return found
 }

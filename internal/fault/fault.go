@@ -13,10 +13,12 @@ type Kind string
 
 // The kinds of failure a client can meet.
 const (
-	Malformed        Kind = "malformed"       // the body can't be read as JSON
-	Unauthenticated  Kind = "unauthenticated" // no usable key
-	Forbidden        Kind = "forbidden"       // a usable key that may not
-	NotFound         Kind = "not_found"       // no such thing, or not yours
+	Malformed        Kind = "malformed"        // the body can't be read as JSON
+	Unauthenticated  Kind = "unauthenticated"  // no usable key
+	Unauthentic      Kind = "unauthentic"      // a webhook that its sender did not sign
+	PaymentRequired  Kind = "payment_required" // a charge was refused
+	Forbidden        Kind = "forbidden"        // a usable key that may not
+	NotFound         Kind = "not_found"        // no such thing, or not yours
 	MethodNotAllowed Kind = "method_not_allowed"
 	Conflict         Kind = "conflict"          // the state of things refuses it
 	TooLarge         Kind = "too_large"         // the body exceeds its bound

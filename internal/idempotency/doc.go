@@ -1,7 +1,7 @@
 // Package idempotency makes a client's retry safe.
 //
-// A request with an Idempotency-Key that succeeded is not carried out again:
-// its answer is given again, for a day. That answer is written in the effect's
+// A request with an Idempotency-Key that succeeded, or whose charge was refused,
+// is not carried out again: its answer is given again, for a day. That answer is written in the effect's
 // own transaction, so there is no moment in which one is there without the
 // other, whatever is killed when. It is sealed, since it may hold a key that
 // exists nowhere else.

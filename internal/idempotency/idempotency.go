@@ -60,8 +60,9 @@ type Store interface {
 // A nil Once writes nothing: the client gave no key.
 type Once[T any] struct {
 	Request Request
-	// Seal makes the outcome of the effect's result. It fails on our bugs
-	// alone, and then nothing is written.
+	// Seal makes the outcome of the effect's result. One of status 0 is not
+	// kept: the result is not final. It fails on our bugs alone, and then
+	// nothing is written.
 	Seal func(T) (Outcome, error)
 }
 

@@ -11,12 +11,17 @@ type Kind string
 
 // The kinds of job. Append only: rows of them may be anywhere.
 const (
-	WelcomeMail    Kind = "welcome_mail"    // subject: the customer's id
-	StripeCustomer Kind = "stripe_customer" // subject: the customer's id
+	WelcomeMail     Kind = "welcome_mail"     // subject: the customer's id
+	StripeCustomer  Kind = "stripe_customer"  // subject: the customer's id
+	StripeEvent     Kind = "stripe_event"     // subject: the event's id
+	StripeReconcile Kind = "stripe_reconcile" // subject: "events"
+	FixCharge       Kind = "fix_charge"       // subject: the fix's id
 )
 
 // Kinds lists them.
-func Kinds() []Kind { return []Kind{WelcomeMail, StripeCustomer} }
+func Kinds() []Kind {
+	return []Kind{WelcomeMail, StripeCustomer, StripeEvent, StripeReconcile, FixCharge}
+}
 
 const (
 	// Timeout ends a handler's context. What it does takes a second or two.

@@ -39,8 +39,8 @@ func Tables() []Table {
 	return []Table{
 		{"customers", 1, slices.Concat(
 			of(Text, "id", "name", "email", "email_canonical", "company", "source", "subscription_plan", "subscription_state", "stripe_customer_id"),
-			of(Int, "trial_fixes_limit", "trial_fixes_used", "credit_balance", "credit_debt", "created_at", "suspended_at", "erased_at"),
-			of(Bool, "load_test"))},
+			of(Int, "trial_fixes_limit", "trial_fixes_used", "credit_balance", "credit_debt", "created_at", "suspended_at", "erased_at", "period_start", "period_end"),
+			of(Bool, "load_test", "cancels_at_end"))},
 		{"api_keys", 2, slices.Concat(
 			of(Text, "customer_id", "id", "public_id", "prefix", "name"),
 			of(Bytes, "hash"),
@@ -49,12 +49,27 @@ func Tables() []Table {
 			of(Text, "customer_id"),
 			of(Int, "number"),
 			of(Text, "id", "source", "reference"),
-			of(Int, "amount", "balance_after", "created_at"))},
+			of(Int, "amount", "balance_after", "debt", "created_at"))},
 		{"rate_windows", 2, slices.Concat(of(Text, "policy", "key"), of(Stamps, "stamps"), of(Int, "granted"))},
 		{"jobs", 2, slices.Concat(
 			of(Text, "kind", "subject", "reason"),
 			of(Int, "created_at", "due_at", "claim", "tries", "dead_at"),
 			of(Bool, "running"))},
+		{"stripe_events", 1, slices.Concat(
+			of(Text, "id", "type", "state", "reason", "waits_for", "customer_id", "history"),
+			of(Bytes, "payload"),
+			of(Int, "received_at", "decided_at"))},
+		{"subscription_facts", 2, slices.Concat(
+			of(Text, "subscription_id", "event_id", "customer_id", "kind", "status", "was"),
+			of(Int, "at", "seen", "started", "period_start", "period_end"),
+			of(Bool, "pro", "cancels_at_end"))},
+		{"pro_prices", 1, of(Text, "id")},
+		{"payment_methods", 1, slices.Concat(of(Text, "id", "customer_id"), of(Int, "attached_at", "detached_at"))},
+		{"payments", 1, slices.Concat(of(Text, "id", "customer_id", "intent"), of(Int, "cents", "credits", "refunded", "disputed"))},
+		{"fixes", 1, slices.Concat(
+			of(Text, "id", "customer_id", "external_id", "repository", "pull_request", "state", "paid_by", "currency", "stripe_customer", "method", "intent", "why"),
+			of(Int, "cents", "balance_after", "created_at", "attempt", "begun_at", "tried_at"))},
+		{"reconciler", 1, slices.Concat(of(Int, "one", "since", "until", "begun_at"), of(Text, "after_event"))},
 		{"outcomes", 1, slices.Concat(
 			of(Bytes, "request", "body", "sealed"),
 			of(Text, "customer_id", "key_id"),

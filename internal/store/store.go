@@ -19,8 +19,12 @@ type Store interface {
 	account.Registry
 	apikey.Checker
 	apikey.Registry
-	billing.Store
+	billing.Adjuster
 	billing.Auditor
+	billing.FixStore
+	billing.Inbox
+	billing.InboxAdmin
+	billing.Store
 	idempotency.Store
 	jobs.Admin
 	jobs.Queue

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 
+	"github.com/go-json-experiment/json/jsontext"
 	stripego "github.com/stripe/stripe-go/v85"
 
 	"gatehouse/internal/account"
@@ -58,64 +59,132 @@ func (c *Client) EnsureCustomer(ctx context.Context, who account.Customer, again
 	if again {
 		id, err := c.find(ctx, who.ID, address.ASCII())
 		if err != nil {
-			return "", fmt.Errorf("look for a customer at Stripe: %w", err)
+			return "", fmt.Errorf("look for a customer at Stripe: %w", lasting(err))
 		}
 		if id != "" {
 			return id, nil
 		}
 	}
-	var made stripego.Customer
-	err = c.call(http.MethodPost, stripego.Params{Context: ctx, IdempotencyKey: new("gatehouse-customer-" + who.ID)},
-		url.Values{"email": {address.ASCII()}, "name": {who.Name}, "metadata[" + ownerField + "]": {who.ID}}, &made)
+	answer, err := c.post(ctx, "/v1/customers", "gatehouse-customer-"+who.ID,
+		url.Values{"email": {address.ASCII()}, "name": {who.Name}, "metadata[" + ownerField + "]": {who.ID}})
+	var made customer
 	if err == nil {
-		err = check(&made, who.ID)
+		err = decode(inAnswer, answer, &made)
+	}
+	if err == nil {
+		err = made.check(who.ID)
 	}
 	if err != nil {
-		return "", fmt.Errorf("create a customer at Stripe: %w", err)
+		return "", fmt.Errorf("create a customer at Stripe: %w", lasting(err))
 	}
 	return made.ID, nil
 }
 
+// lasting marks what Stripe refuses, and would refuse again.
+func lasting(err error) error {
+	if e, ok := errors.AsType[*refusalError](err); ok && e.forGood() {
+		return jobs.Permanent(err)
+	}
+	return err
+}
+
 // find returns the id of the customer at Stripe that names ours, or "".
 func (c *Client) find(ctx context.Context, owner, address string) (string, error) {
-	var list stripego.CustomerList
-	err := c.call(http.MethodGet, stripego.Params{Context: ctx},
-		url.Values{"email": {address}, "limit": {"100"}}, &list) // 100 is Stripe's most
+	found, _, err := page[jsontext.Value](ctx, c, "/v1/customers", url.Values{"email": {address}, "limit": {"100"}}) // 100 is Stripe's most
 	if err != nil {
 		return "", err
 	}
-	for _, found := range list.Data {
-		if found != nil && found.Metadata[ownerField] == owner {
-			return found.ID, check(found, owner)
+	for _, raw := range found {
+		if raw.Kind() != '{' {
+			continue
+		}
+		var one customer
+		if err := decode(inAnswer, raw, &one); err != nil {
+			return "", err
+		}
+		if one.Metadata.Owner.Value == owner {
+			return one.ID, one.check(owner)
 		}
 	}
 	return "", nil
 }
 
-// call asks for /v1/customers. It takes a form, since the client that comes
-// with stripe-go's typed lists goes on through all their pages and has the key
-// in the open. No text of stripe-go's errors gets out: they quote the URL, in
-// which there is an address, and whole answers.
-func (c *Client) call(method string, params stripego.Params, form url.Values, answer stripego.LastResponseSetter) error {
-	err := c.api.CallRaw(method, "/v1/customers", *c.key.text, []byte(form.Encode()), &params, answer)
+// inAnswer is what the object in an answer is called in errors.
+const inAnswer = "the answer"
+
+// get asks for what is at a path.
+func (c *Client) get(ctx context.Context, path string, query url.Values) (jsontext.Value, error) {
+	return c.call(http.MethodGet, path, stripego.Params{Context: ctx}, query)
+}
+
+// post asks for a change, which Stripe makes once for each key.
+func (c *Client) post(ctx context.Context, path, key string, form url.Values) (jsontext.Value, error) {
+	return c.call(http.MethodPost, path, stripego.Params{Context: ctx, IdempotencyKey: &key}, form)
+}
+
+// page asks for a page of a list, and says whether there are more.
+func page[T any](ctx context.Context, c *Client, path string, query url.Values) ([]T, bool, error) {
+	answer, err := c.get(ctx, path, query)
+	if err != nil {
+		return nil, false, err
+	}
+	var w struct {
+		Object string `json:"object"`
+		list[T]
+	}
+	if err := decode(inAnswer, answer, &w); err != nil {
+		return nil, false, err
+	}
+	if w.Object != "list" || w.More && len(w.Data) == 0 {
+		return nil, false, errors.New(inAnswer + " is no list")
+	}
+	return w.Data, w.More, nil
+}
+
+// call takes a form and returns JSON, since the client that comes with
+// stripe-go's types goes on through all the pages of a list, has the key in the
+// open and reads one version of the API alone. No text of stripe-go's errors
+// gets out: they quote the URL, in which there may be an address, and whole
+// answers.
+func (c *Client) call(method, path string, params stripego.Params, form url.Values) (jsontext.Value, error) {
+	var a answer
+	err := c.api.CallRaw(method, path, *c.key.text, []byte(form.Encode()), &params, &a)
 	if err == nil {
-		return nil
+		return a.body, nil
 	}
 	if params.Context.Err() != nil {
-		return params.Context.Err()
+		return nil, params.Context.Err()
 	}
 	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err // the transport's
+		return nil, e.Err // the transport's
 	}
-	return errors.New("the answer is JSON, but not what was asked for")
+	return nil, errors.New("the answer is JSON, but not what was asked for")
+}
+
+// answer keeps an answer unread.
+type answer struct{ body jsontext.Value }
+
+// SetLastResponse is what stripe-go hands the whole to.
+func (a *answer) SetLastResponse(r *stripego.APIResponse) { a.body = r.RawJSON }
+
+// UnmarshalJSON leaves the reading to others.
+func (a *answer) UnmarshalJSON([]byte) error { return nil }
+
+// customer is one of Stripe's.
+type customer struct {
+	ID       string `json:"id"`
+	Object   string `json:"object"`
+	Deleted  bool   `json:"deleted"`
+	Metadata struct {
+		Owner maybe[string] `json:"gatehouse_customer_id"`
+	} `json:"metadata"`
 }
 
 var customerID = regexp.MustCompile(`^cus_[!-~]{1,250}$`)
 
 // check returns what is wrong with a customer in an answer. One that names no
 // customer of ours passes: stripe-mock's do.
-func check(c *stripego.Customer, owner string) error {
-	named, has := c.Metadata[ownerField]
+func (c *customer) check(owner string) error {
 	switch {
 	case c.Object != "customer":
 		return errors.New("the answer is no customer")
@@ -123,7 +192,7 @@ func check(c *stripego.Customer, owner string) error {
 		return errors.New("the answer's customer has an id that is none of Stripe's")
 	case c.Deleted:
 		return errors.New("the answer's customer is deleted")
-	case has && named != owner:
+	case c.Metadata.Owner.Given && c.Metadata.Owner.Value != owner:
 		return errors.New("the answer's customer is another one's")
 	}
 	return nil

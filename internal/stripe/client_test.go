@@ -121,12 +121,12 @@ var faults = []struct {
 	{sim.Unavailable, "status 503", false},
 	{sim.Refused, "status 400, type ", true},
 	{sim.Unauthorized, "Stripe refused the API key (401): set GATEHOUSE_STRIPE_API_KEY, " +
-		"then run gatehouse admin jobs retry --kind stripe_customer, type invalid_request_error, request req_", true},
+		"then run gatehouse admin jobs retry --all, type invalid_request_error, request req_", true},
 	{sim.Garbage, "status 200 with what is not JSON", false},
 	{sim.Cut, "status 200, then: unexpected EOF", false},
 	{sim.Lost, "EOF", false},
 	{sim.Redirect, "status 307, which Stripe's API does not give", false},
-	{sim.Endless, "status 200 with more than 1048576 bytes", false},
+	{sim.Endless, "status 200 with more than 16777216 bytes", false},
 }
 
 func TestEachFaultEndsInOneCustomer(t *testing.T) {

@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/internal/account"
 	"gatehouse/internal/stripe"
@@ -85,4 +87,34 @@ func TestKeyThatStripeRefusesIsPermanent(t *testing.T) {
 	}
 	mustBeKeepable(t, err)
 	t.Log(err)
+}
+
+// Stripe-mock knows which parameters and paths there are, and answers the same
+// to all: what is checked is that it refuses none.
+func TestCallsAreValidToStripe(t *testing.T) {
+	client := stripe.New(mustKey(t), stripeMock(t))
+	ctx := t.Context()
+	for name, call := range map[string]func() (any, error){
+		"subscription": func() (any, error) { return client.Subscription(ctx, "sub_1") },
+		"invoice":      func() (any, error) { return client.Invoice(ctx, "in_1") },
+		"method":       func() (any, error) { return client.Method(ctx, "pm_1") },
+		"price":        func() (any, error) { return client.Price(ctx, "price_1") },
+		"invoice of":   func() (any, error) { return client.InvoiceOf(ctx, "pi_1") },
+		"charge":       func() (any, error) { return client.Charge(ctx, attempt) },
+		"events": func() (any, error) {
+			page, _, err := client.Events(ctx, time.Unix(1790000000, 0), time.Unix(1790000100, 0), "evt_1")
+			return len(page), err
+		},
+		"charge, long ago": func() (any, error) {
+			ch := attempt
+			ch.Final = true
+			return client.Charge(ctx, ch)
+		},
+	} {
+		got, err := call()
+		t.Logf("%s: %+v, %v", name, got, err)
+		if err != nil && strings.Contains(err.Error(), "status") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

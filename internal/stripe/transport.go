@@ -14,14 +14,13 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-
-	"gatehouse/internal/jobs"
 )
 
 const (
-	maxAnswer  = 1 << 20 // bytes: a hundred customers are some 150 KiB
-	maxMessage = 300     // bytes of what Stripe says that are kept
-	maxField   = 64      // bytes of an error's type, code, parameter and request id
+	maxAnswer  = 16 << 20 // bytes: a hundred events are some 500 KiB, and one may have 1 MiB
+	maxMessage = 300      // bytes of what Stripe says that are kept
+	maxField   = 64       // bytes of an error's type, code, parameter and request id
+	maxIdle    = 16       // connections that are kept, where Stripe's one with HTTP/2 is none
 )
 
 // transport hands stripe-go only answers that are 200 and JSON: stripe-go reads
@@ -34,7 +33,8 @@ func newTransport() transport {
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    10 * time.Second,
 		ForceAttemptHTTP2:      true, // a TLSClientConfig turns it off
-		MaxIdleConns:           2,
+		MaxIdleConns:           maxIdle,
+		MaxIdleConnsPerHost:    maxIdle,
 		IdleConnTimeout:        30 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 	}}
@@ -56,7 +56,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	case err != nil:
 		return nil, fmt.Errorf("status %d, then: %s", status, clean(err.Error(), maxMessage))
 	case len(body) > maxAnswer:
-		return nil, fmt.Errorf("status %d with more than %d bytes", status, maxAnswer)
+		return nil, fmt.Errorf("status %d with %w", status, errTooLong)
 	case !jsontext.Value(body).IsValid():
 		return nil, fmt.Errorf("status %d with what is not JSON", status)
 	case status >= http.StatusBadRequest:
@@ -66,8 +66,30 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// refusal is the error that an answer of 400 and above stands for. Only Stripe
+var errTooLong = fmt.Errorf("more than %d bytes", maxAnswer)
+
+// refusalError is what an answer of 400 and above stands for. Its text is fit to
+// be kept; the rest is for telling what became of the request.
+type refusalError struct {
+	status       int
+	kind, code   string
+	decline      string // why a card was declined
+	intent       string // the payment intent that the request made all the same
+	intentStatus string
+	text         string // the others are as they came
+}
+
+func (e *refusalError) Error() string { return e.text }
+
+// isMissing says whether Stripe has no object of an id that was named.
+func (e *refusalError) isMissing() bool { return e.code == "resource_missing" }
+
+// forGood says whether the same request would be refused again. Only Stripe
 // itself refuses for good: a proxy's 403 has another form and may go away.
+func (e *refusalError) forGood() bool {
+	return e.status < 500 && e.status != http.StatusTooManyRequests && e.status != http.StatusConflict // 409: the key is in use just now
+}
+
 func refusal(resp *http.Response, body []byte) error {
 	var said struct {
 		Error struct {
@@ -75,6 +97,11 @@ func refusal(resp *http.Response, body []byte) error {
 			Code    string `json:"code"`
 			Param   string `json:"param"`
 			Message string `json:"message"`
+			Decline string `json:"decline_code"`
+			Intent  struct {
+				ID     string `json:"id"`
+				Status string `json:"status"`
+			} `json:"payment_intent"`
 		} `json:"error"`
 	}
 	status := resp.StatusCode
@@ -84,20 +111,20 @@ func refusal(resp *http.Response, body []byte) error {
 	text := fmt.Sprintf("status %d", status)
 	if status == http.StatusUnauthorized || status == http.StatusForbidden {
 		text = fmt.Sprintf("Stripe refused the API key (%d): set GATEHOUSE_STRIPE_API_KEY, "+
-			"then run gatehouse admin jobs retry --kind stripe_customer", status)
+			"then run gatehouse admin jobs retry --all", status)
 	}
 	for _, field := range []struct{ name, value string }{
-		{"type", said.Error.Type}, {"code", said.Error.Code}, {"param", said.Error.Param}, {"request", resp.Header.Get("Request-Id")},
+		{"type", said.Error.Type}, {"code", said.Error.Code}, {"decline code", said.Error.Decline}, {"param", said.Error.Param}, {"request", resp.Header.Get("Request-Id")},
 	} {
 		if field.value != "" {
 			text += ", " + field.name + " " + clean(field.value, maxField)
 		}
 	}
-	err := errors.New(text + ": " + clean(said.Error.Message, maxMessage))
-	if status >= 500 || status == http.StatusTooManyRequests || status == http.StatusConflict { // 409: the key is in use just now
-		return err
+	return &refusalError{
+		status: status, kind: said.Error.Type, code: said.Error.Code, decline: said.Error.Decline,
+		intent: said.Error.Intent.ID, intentStatus: said.Error.Intent.Status,
+		text: text + ": " + clean(said.Error.Message, maxMessage),
 	}
-	return jobs.Permanent(err)
 }
 
 // private is found in words that may be an address or an API key. Stripe's 401

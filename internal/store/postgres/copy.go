@@ -195,7 +195,7 @@ func key(values []any) string {
 }
 
 // verify compares what is in the target with what was in the source, and then
-// each balance with its ledger.
+// each balance and debt with its ledger.
 func verify(ctx context.Context, tx pgx.Tx, copied []store.Copied) error {
 	var errs []error
 	for _, c := range copied {
@@ -216,15 +216,15 @@ func verify(ctx context.Context, tx pgx.Tx, copied []store.Copied) error {
 		return fmt.Errorf("the copy is not what was copied:\n%w", errors.Join(errs...))
 	}
 	var customer string
-	err := tx.QueryRow(ctx, `SELECT c.id FROM customers c LEFT JOIN (SELECT customer_id, sum(amount) AS total FROM ledger_entries GROUP BY customer_id) e
-		ON e.customer_id = c.id WHERE c.credit_balance <> coalesce(e.total, 0) LIMIT 1`).Scan(&customer)
+	err := tx.QueryRow(ctx, `SELECT c.id FROM customers c LEFT JOIN (SELECT customer_id, sum(amount) AS total, sum(debt) AS debt FROM ledger_entries GROUP BY customer_id) e
+		ON e.customer_id = c.id WHERE c.credit_balance <> coalesce(e.total, 0) OR c.credit_debt <> coalesce(e.debt, 0) LIMIT 1`).Scan(&customer)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil
 	case err != nil:
 		return fmt.Errorf("add up the ledgers: %w", err)
 	}
-	return fmt.Errorf("the ledger of customer %s does not add up to the balance, here as in the source: see `gatehouse admin ledger verify`", customer)
+	return fmt.Errorf("the ledger of customer %s does not add up to the balance or the debt, here as in the source: see `gatehouse admin ledger verify`", customer)
 }
 
 func sums(ctx context.Context, tx pgx.Tx, t store.Table) (s store.Sums, err error) {

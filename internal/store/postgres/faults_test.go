@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"gatehouse/internal/apikey"
+	"gatehouse/internal/billing"
 	"gatehouse/internal/cluster"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/jobs"
@@ -83,6 +84,14 @@ func (p probe) calls(t testing.TB, s *postgres.Store) map[string]func(context.Co
 			if f, ok := errors.AsType[*fault.Error](err); ok && f.Kind == fault.NotFound {
 				return nil
 			}
+			return err
+		},
+		"TakeIn": func(ctx context.Context) error {
+			_, err := s.TakeIn(ctx, receipt(uuid.NewString()))
+			return err
+		},
+		"Event": func(ctx context.Context) error {
+			_, err := s.Events(ctx, billing.EventFilter{}, "", 1)
 			return err
 		},
 		"Claim": func(ctx context.Context) error {

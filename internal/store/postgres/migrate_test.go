@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"gatehouse/internal/cluster"
+	"gatehouse/internal/store"
 	"gatehouse/internal/store/postgres"
 	"gatehouse/internal/store/postgres/pgtest"
 )
@@ -92,7 +93,7 @@ func TestMigrationsWaitIsBounded(t *testing.T) {
 	c := connect(t, url)
 	tx, err := c.Begin(t.Context())
 	must(t, err)
-	_, err = tx.Exec(t.Context(), "LOCK TABLE jobs IN ACCESS SHARE MODE") // as a reader does
+	_, err = tx.Exec(t.Context(), "LOCK TABLE customers IN ACCESS SHARE MODE") // as a reader does
 	must(t, err)
 	done := make(chan error)
 	go func() {
@@ -100,13 +101,13 @@ func TestMigrationsWaitIsBounded(t *testing.T) {
 		done <- err
 	}()
 	eventually(t, recovery, func() error {
-		if n := ask[int](t, url, "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'jobs'::regclass"); n == 0 {
+		if n := ask[int](t, url, "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'customers'::regclass"); n == 0 {
 			return errors.New("nobody waits for the table")
 		}
 		return nil
 	})
 	// Behind it everybody waits, and is told so in time.
-	if _, err := s.Claim(t.Context(), "welcome_mail", 1, time.Minute); err != nil {
+	if _, err := s.Customers(t.Context(), "", 1); err != nil {
 		wantAway(t, err)
 	}
 	err = ends(t, 5*time.Second, func() error { return <-done })
@@ -193,13 +194,27 @@ func TestDownIsRefusedWhileANodeServes(t *testing.T) {
 	must(t, serves(t, s))
 	must(t, s.Leave(t.Context(), "a"))
 	must(t, s.Ping(t.Context()))
-	_, err = postgres.Down(t.Context(), url)
-	must(t, err)
+	for undone := (store.Migration{}); undone.Version != 1; { // all of them, back to nothing
+		undone, err = postgres.Down(t.Context(), url)
+		must(t, err)
+	}
 	if err := s.Ping(t.Context()); err == nil {
 		t.Error("a database without a schema can be used")
 	}
 	must(t, postgres.Up(t.Context(), url))
 	must(t, serves(t, s))
+}
+
+func TestLedgerEntriesCannotBeChanged(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	newProbe(t, node(t, url))
+	c := connect(t, url)
+	for _, change := range []string{"UPDATE ledger_entries SET amount = 1", "UPDATE ledger_entries SET debt = 1", "DELETE FROM ledger_entries", "TRUNCATE ledger_entries"} {
+		if _, err := c.Exec(t.Context(), change); err == nil || !strings.Contains(err.Error(), "ledger entries are never") {
+			t.Errorf("%s: %v", change, err)
+		}
+	}
 }
 
 // listener answers each connection in its own way.

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"gatehouse/internal/account"
+	"gatehouse/internal/billing"
 	"gatehouse/internal/jobs"
 	"gatehouse/internal/store/records"
 )
@@ -53,6 +54,7 @@ type Store struct {
 
 	signUps  *lane[signUp, account.Customer]
 	finished *lane[jobs.Job, struct{}]
+	receipts *lane[billing.Receipt, bool]
 
 	mu         sync.Mutex
 	closed     bool
@@ -120,6 +122,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s.signUps = newLane(1, s.openGroup)
 	s.finished = newLane(1, s.finishGroup)
+	s.receipts = newLane(1, s.takeInGroup)
 	return s, nil
 }
 
@@ -220,6 +223,7 @@ func (s *Store) Close() error {
 	}
 	s.signUps.close()
 	s.finished.close()
+	s.receipts.close()
 	s.pool.Close()
 	return nil
 }

@@ -39,7 +39,12 @@ func TestConformance(t *testing.T) {
 		})
 		clock := storetest.NewClock()
 		clock.Lend(replaceClock(tb, url))
-		return storetest.Backend{Store: s, Clock: clock, Reopen: reopen, KeepsErased: true}
+		control := connect(tb, url)
+		crash := func(tb testing.TB) {
+			tb.Helper()
+			execute(tb, control, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'gatehouse' AND datname = current_database()")
+		}
+		return storetest.Backend{Store: s, Clock: clock, Reopen: reopen, Crash: crash, KeepsErased: true}
 	})
 }
 

@@ -185,12 +185,12 @@ func newOpening(t testing.TB, email string) (account.Opening, apikey.Presented) 
 	}
 	return account.Opening{
 		Customer: account.Customer{
-			ID: id.String(), Name: "Ada", Email: email, Source: "direct", Plan: account.Trial,
-			TrialFixesLimit: billing.TrialFixes, CreditBalance: billing.TrialCredits, CreatedAt: at,
+			ID: id.String(), Name: "Ada", Email: email, Source: "direct", Plan: billing.Trial,
+			TrialFixesLimit: 5, CreditBalance: 5, CreatedAt: at,
 		},
 		CanonicalEmail: email, Key: issue,
 		Grant: billing.Entry{
-			ID: uuid.NewString(), Number: 1, Amount: billing.TrialCredits, BalanceAfter: billing.TrialCredits,
+			ID: uuid.NewString(), Number: 1, Amount: 5, BalanceAfter: 5,
 			Source: billing.TrialSignUp, Reference: billing.SignUpReference(id.String()), CreatedAt: at,
 		},
 		Jobs: []jobs.Kind{jobs.WelcomeMail, jobs.StripeCustomer},

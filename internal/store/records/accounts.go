@@ -7,22 +7,24 @@ import (
 	"time"
 
 	"gatehouse/internal/account"
+	"gatehouse/internal/billing"
 	"gatehouse/internal/fault"
 )
 
 // CustomerColumns are what ScanCustomer reads.
 const CustomerColumns = `id, name, email, company, source, subscription_plan, subscription_state, trial_fixes_limit, trial_fixes_used,
-	credit_balance, credit_debt, coalesce(stripe_customer_id, ''), created_at, suspended_at, erased_at`
+	credit_balance, credit_debt, coalesce(stripe_customer_id, ''), created_at, suspended_at, erased_at, period_start, period_end, cancels_at_end`
 
 // ScanCustomer reads a customer, and more columns after its own.
 func ScanCustomer(scan Scan, more ...any) (c account.Customer, err error) {
 	var created int64
-	var suspended, erased *int64
+	var suspended, erased, start, end *int64
 	err = scan(append([]any{
 		&c.ID, &c.Name, &c.Email, &c.Company, &c.Source, &c.Plan, &c.State, &c.TrialFixesLimit, &c.TrialFixesUsed,
-		&c.CreditBalance, &c.CreditDebt, &c.StripeCustomerID, &created, &suspended, &erased,
+		&c.CreditBalance, &c.CreditDebt, &c.StripeCustomerID, &created, &suspended, &erased, &start, &end, &c.CancelsAtEnd,
 	}, more...)...)
 	c.CreatedAt, c.SuspendedAt, c.ErasedAt = Instant(created), Optional(suspended), Optional(erased)
+	c.PeriodStart, c.PeriodEnd = Optional(start), Optional(end)
 	return c, err
 }
 
@@ -85,6 +87,9 @@ func SetStripeCustomer(t Tx, id, stripeID string) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		_, err = t.Exec("UPDATE customers SET stripe_customer_id = $2 WHERE id = $1", id, stripeID)
 	}
+	if err == nil {
+		err = wake(t, billing.WaitsForStripeCustomer, stripeID)
+	}
 	return err
 }
 
@@ -108,6 +113,23 @@ func Export(r Reader, id string) (d account.Data, err error) {
 		return d, err
 	}
 	d.Jobs, err = List(r, "SELECT "+JobColumns+" FROM jobs WHERE subject = $1 ORDER BY kind", []any{id}, ScanJob)
+	if err != nil {
+		return d, err
+	}
+	d.Fixes, err = List(r, "SELECT "+fixColumns+" FROM fixes WHERE customer_id = $1 ORDER BY id", []any{id}, func(scan Scan) (billing.Fix, error) { return scanFix(scan) })
+	if err != nil {
+		return d, err
+	}
+	d.Methods, err = List(r, "SELECT id FROM payment_methods WHERE customer_id = $1 AND attached_at > detached_at ORDER BY id", []any{id}, Text)
+	if err != nil {
+		return d, err
+	}
+	d.Events, err = List(r, "SELECT "+eventColumns+", e.payload"+fromEvents+" WHERE e.customer_id = $1 ORDER BY e.received_at, e.id", []any{id}, func(scan Scan) (billing.StoredEvent, error) {
+		var payload []byte
+		e, err := scanEvent(scan, &payload)
+		e.Payload = payload
+		return e, err
+	})
 	return d, err
 }
 
@@ -127,10 +149,14 @@ func Erase(t Tx, id string, at time.Time) (e account.Erased, was account.Data, e
 	_, err = t.Exec("UPDATE customers SET name = '', email = '', email_canonical = 'erased:' || id, company = '', erased_at = $2 WHERE id = $1", id, at.UnixMicro())
 	for _, removal := range []string{
 		"DELETE FROM api_keys WHERE customer_id = $1", "DELETE FROM outcomes WHERE customer_id = $1", "DELETE FROM jobs WHERE subject = $1",
+		"DELETE FROM payment_methods WHERE customer_id = $1", "UPDATE fixes SET external_id = id, repository = '', pull_request = '' WHERE customer_id = $1",
 	} {
 		if err == nil {
 			_, err = t.Exec(removal, id)
 		}
+	}
+	if err == nil {
+		err = blank(t, id)
 	}
 	e.Customer.Name, e.Customer.Email, e.Customer.Company, e.Customer.ErasedAt = "", "", "", Instant(at.UnixMicro())
 	return e, was, err

@@ -128,6 +128,91 @@ func (c Calls) Entries(ctx context.Context, customerID string, before int64, lim
 	return Read(ctx, c.runner, "list_entries", func(r Reader) ([]billing.Entry, error) { return Entries(r, customerID, before, limit) })
 }
 
+// Adjust implements billing.Adjuster.
+func (c Calls) Adjust(ctx context.Context, customerID string, amount int64, reference string) (billing.Entry, error) {
+	return Write(ctx, c.runner, "adjust_ledger", func(t Tx) (billing.Entry, error) { return Adjust(t, customerID, amount, reference) })
+}
+
+// Event implements billing.Inbox.
+func (c Calls) Event(ctx context.Context, id string) (billing.StoredEvent, error) {
+	return Read(ctx, c.runner, "read_event", func(r Reader) (billing.StoredEvent, error) { return Event(r, id) })
+}
+
+// Apply implements billing.Inbox.
+func (c Calls) Apply(ctx context.Context, change billing.Change) (billing.StoredEvent, error) {
+	return Write(ctx, c.runner, "apply_event", func(t Tx) (billing.StoredEvent, error) { return Apply(t, change) })
+}
+
+// ProPrices implements billing.Inbox.
+func (c Calls) ProPrices(ctx context.Context, prices []string, subscription string) (known []string, isPro bool, err error) {
+	err = c.runner.Read(ctx, "find_prices", func(r Reader) (err error) {
+		known, isPro, err = ProPrices(r, prices, subscription)
+		return err
+	})
+	return known, isPro, err
+}
+
+// Revisit implements billing.Inbox.
+func (c Calls) Revisit(ctx context.Context) (queued, parked int, err error) {
+	type result struct{ queued, parked int }
+	done, err := Write(ctx, c.runner, "revisit_events", func(t Tx) (r result, err error) {
+		r.queued, r.parked, err = Revisit(t)
+		return r, err
+	})
+	return done.queued, done.parked, err
+}
+
+// SweepEvents implements billing.Inbox.
+func (c Calls) SweepEvents(ctx context.Context, limit int) (int, error) {
+	n, err := Write(ctx, c.runner, "sweep_events", func(t Tx) (int64, error) { return SweepEvents(t, limit) })
+	return int(n), err
+}
+
+// Cursor implements billing.Inbox.
+func (c Calls) Cursor(ctx context.Context) (billing.Cursor, error) {
+	return Read(ctx, c.runner, "read_cursor", Cursor)
+}
+
+// SetCursor implements billing.Inbox.
+func (c Calls) SetCursor(ctx context.Context, at billing.Cursor) error {
+	return c.runner.Write(ctx, "set_cursor", func(t Tx) error { return SetCursor(t, at) })
+}
+
+// QueueReconcile implements billing.Inbox.
+func (c Calls) QueueReconcile(ctx context.Context, every time.Duration) error {
+	return c.runner.Write(ctx, "queue_reconcile", func(t Tx) error { return QueueReconcile(t, every) })
+}
+
+// Events implements billing.InboxAdmin.
+func (c Calls) Events(ctx context.Context, f billing.EventFilter, before string, limit int) ([]billing.StoredEvent, error) {
+	return Read(ctx, c.runner, "list_events", func(r Reader) ([]billing.StoredEvent, error) { return Events(r, f, before, limit) })
+}
+
+// Replay implements billing.InboxAdmin.
+func (c Calls) Replay(ctx context.Context, f billing.EventFilter) (int, error) {
+	return Write(ctx, c.runner, "replay_events", func(t Tx) (int, error) { return Replay(t, f) })
+}
+
+// BeginFix implements billing.FixStore.
+func (c Calls) BeginFix(ctx context.Context, o billing.FixOrder, keep *idempotency.Once[billing.FixResult]) (billing.FixResult, error) {
+	return WriteOnce(ctx, c.runner, "begin_fix", o.CustomerID, keep, func(t Tx) (billing.FixResult, error) { return BeginFix(t, o) })
+}
+
+// SettleFix implements billing.FixStore.
+func (c Calls) SettleFix(ctx context.Context, o billing.FixOutcome, keep *idempotency.Once[billing.FixResult]) (billing.FixResult, error) {
+	return WriteOnce(ctx, c.runner, "settle_fix", o.CustomerID, keep, func(t Tx) (billing.FixResult, error) { return SettleFix(t, o) })
+}
+
+// Fix implements billing.FixStore.
+func (c Calls) Fix(ctx context.Context, id string) (billing.Fix, error) {
+	return Read(ctx, c.runner, "read_fix", func(r Reader) (billing.Fix, error) { return Fix(r, id) })
+}
+
+// FixesBetween implements billing.FixStore.
+func (c Calls) FixesBetween(ctx context.Context, customerID string, start, end time.Time) (int64, error) {
+	return Read(ctx, c.runner, "count_fixes", func(r Reader) (int64, error) { return FixesBetween(r, customerID, start, end) })
+}
+
 // Postpone implements jobs.Queue.
 func (c Calls) Postpone(ctx context.Context, j jobs.Job, after time.Duration, reason string, refund bool) error {
 	return c.runner.Write(ctx, "postpone_job", func(t Tx) error { return Postpone(t, j, after, reason, refund) })

@@ -21,10 +21,13 @@ func ScanJob(scan Scan) (j jobs.Job, err error) {
 // Enqueue adds a job that is due at once, unless there is one of its name. Its
 // claims begin at the time, so that no claim of an earlier row of that name
 // is taken for one of this.
-func Enqueue(t Tx, kind jobs.Kind, subject string) error {
+func Enqueue(t Tx, kind jobs.Kind, subject string) error { return enqueueLater(t, kind, subject, 0) }
+
+// enqueueLater adds one that is due after a while.
+func enqueueLater(t Tx, kind jobs.Kind, subject string, after time.Duration) error {
 	now, err := t.Now()
 	if err == nil {
-		_, err = t.Exec("INSERT INTO jobs (kind, subject, created_at, due_at, claim) VALUES ($1, $2, $3, $3, $3) ON CONFLICT DO NOTHING", string(kind), subject, now)
+		_, err = t.Exec("INSERT INTO jobs (kind, subject, created_at, due_at, claim) VALUES ($1, $2, $3, $4, $3) ON CONFLICT DO NOTHING", string(kind), subject, now, now+after.Microseconds())
 	}
 	return err
 }

@@ -57,6 +57,9 @@ func Once[T any](t Tx, customerID string, o *idempotency.Once[T], run func(Tx) (
 	if err != nil {
 		return none, err
 	}
+	if made.Status == 0 { // it is no final one
+		return result, nil
+	}
 	if _, err := t.Exec("DELETE FROM outcomes WHERE request = $1 AND created_at <= $2", made.ID[:], now-Life); err != nil {
 		return none, err
 	}

@@ -17,6 +17,11 @@ func Purge(t Tx, at, domain, chosen string, args ...any) (done account.Purged, e
 		"DELETE FROM api_keys WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM jobs WHERE kind IN ('welcome_mail', 'stripe_customer') AND subject IN (SELECT customer_id FROM purges)",
 		"DELETE FROM outcomes WHERE customer_id IN (SELECT customer_id FROM purges)",
+		"DELETE FROM subscription_facts WHERE customer_id IN (SELECT customer_id FROM purges)",
+		"DELETE FROM payment_methods WHERE customer_id IN (SELECT customer_id FROM purges)",
+		"DELETE FROM payments WHERE customer_id IN (SELECT customer_id FROM purges)",
+		"DELETE FROM jobs WHERE kind = 'fix_charge' AND subject IN (SELECT f.id FROM fixes f JOIN purges p ON p.customer_id = f.customer_id)",
+		"DELETE FROM fixes WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM ledger_entries WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM customers WHERE id IN (SELECT customer_id FROM purges)",
 	} {

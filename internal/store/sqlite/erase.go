@@ -36,7 +36,7 @@ func (s *Store) Erase(ctx context.Context, id string, at time.Time) (account.Era
 		was account.Data // by which traces are found
 	}
 	done, err := mutate(ctx, s, "erase_customer", func(t *tx) (e erasure, err error) {
-		if err := t.exec("PRAGMA secure_delete = on"); err != nil { // of this connection; a node has its own
+		if err := t.shred(true); err != nil {
 			return e, err
 		}
 		e.Erased, e.was, err = records.Erase(changes{t, s}, id, at)
@@ -65,7 +65,7 @@ const (
 // wipe clears the unused space of all pages that hold a text of the customer's.
 func (s *Store) wipe(ctx context.Context, of account.Data) error {
 	var texts [][]byte
-	for _, text := range []string{of.ID, of.Email, of.CanonicalEmail, of.Name, of.Company} {
+	for _, text := range []string{of.ID, of.Email, of.CanonicalEmail, of.Name, of.Company, of.StripeCustomerID} {
 		if len(text) >= tellingLength {
 			texts = append(texts, []byte(text))
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatehouse/internal/account"
+	"gatehouse/internal/billing"
 )
 
 // crowd fills a database with rows that SQLite moved between pages as others
@@ -103,6 +104,45 @@ func TestErasedIsGoneFromTheFiles(t *testing.T) {
 	if got := everybody(t, s); !slices.Equal(got, want) {
 		t.Error("others were changed on the disk")
 	}
+	closed(t, s)
+}
+
+// What a customer's events held may fill pages that hold nothing else of theirs,
+// and each time that an event is decided it is written elsewhere.
+func TestErasedEventsAreGoneFromTheFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	s := open(t, Options{Path: path})
+	execute(t, path, customers)
+	secret := func(id string) string { return "what the events of " + id + " say, " }
+	for i := range 30 {
+		id := fmt.Sprint(1 + i%2)
+		r := billing.Receipt{ID: fmt.Sprintf("evt_%d", i), Payload: bytes.Repeat([]byte(secret(id)), 1+i*i*10)}
+		if isNew, err := s.TakeIn(t.Context(), r); err != nil || !isNew {
+			t.Fatal(isNew, err)
+		}
+		for range 1 + i%3 {
+			if _, err := s.Apply(t.Context(), billing.Change{EventID: r.ID, State: billing.Ignored, Customer: billing.Party{CustomerID: id}}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Replay(t.Context(), billing.EventFilter{ID: r.ID}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := s.Apply(t.Context(), billing.Change{EventID: r.ID, State: billing.Ignored, Customer: billing.Party{CustomerID: id}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	erase(t, s, "1")
+	if found := holders(t, path, secret("1")); len(found) > 0 {
+		t.Errorf("what the erased's events held is still in %v", found)
+	}
+	for i := range 30 {
+		e, err := s.Event(t.Context(), fmt.Sprintf("evt_%d", i))
+		if want := (1 + i*i*10) * len(secret("2")) * (i % 2); err != nil || len(e.Payload) != want {
+			t.Errorf("event %d has %d octets, %v, want %d", i, len(e.Payload), err, want)
+		}
+	}
+	wantLeft(t, s, "integrity_check AS x FROM pragma_integrity_check", "ok")
 	closed(t, s)
 }
 

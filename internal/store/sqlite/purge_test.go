@@ -20,7 +20,7 @@ const customers = `INSERT INTO customers (id, name, email, email_canonical, comp
 	('1', 'n', 'A@l.dev', 'a@l.dev', '', 's', 'trial', '', 5, 0, 5, 0, NULL, 0, NULL),
 	('2', 'n', 'b@l.dev', 'b@l.dev', '', 's', 'trial', '', 5, 0, 5, 0, 'cus_1', 0, NULL),
 	('3', 'n', 'c@m.dev', 'c@m.dev', '', 's', 'trial', '', 5, 0, 5, 0, NULL, 0, NULL);
-	INSERT INTO ledger_entries SELECT id, 1, id, 5, 5, 'trial_signup', 'signup:' || id, 0 FROM customers;
+	INSERT INTO ledger_entries (customer_id, number, id, amount, balance_after, source, reference, created_at) SELECT id, 1, id, 5, 5, 'trial_signup', 'signup:' || id, 0 FROM customers;
 	INSERT INTO api_keys SELECT id, id, id, x'00', 'p', '', 0, NULL, NULL, NULL, NULL FROM customers;`
 
 const marked = customers + "UPDATE customers SET load_test = 1"

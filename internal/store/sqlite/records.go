@@ -75,7 +75,8 @@ func (r runner) Read(ctx context.Context, name string, run func(records.Reader) 
 	return r.s.query(name, func() error { return run(reader{ctx, r.s, r.s.read}) })
 }
 
-// Write implements records.Runner.
+// Write implements records.Runner. What it removes, or writes elsewhere, may be
+// what Stripe told of a customer, who may be erased one day: it leaves nothing.
 func (r runner) Write(ctx context.Context, name string, run func(records.Tx) error) error {
-	return r.s.change(ctx, name, func(t *tx) error { return run(changes{t, r.s}) })
+	return r.s.transact(ctx, name, true, func(t *tx) error { return run(changes{t, r.s}) })
 }

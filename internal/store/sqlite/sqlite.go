@@ -189,10 +189,22 @@ func (s *Store) timed(call string, run func() error) error {
 
 // change is one writing call.
 func (s *Store) change(ctx context.Context, call string, run func(*tx) error) error {
+	return s.transact(ctx, call, false, run)
+}
+
+// transact is one writing call, in which what is removed is overwritten or not.
+func (s *Store) transact(ctx context.Context, call string, shreds bool, run func(*tx) error) error {
 	if s.fenced {
 		return fault.Refused("The database is a fenced copy, and nothing is changed in it: `gatehouse admin unfence --database sqlite:" + s.path + "` shows what it is.")
 	}
-	return s.timed(call, func() error { return s.write.do(ctx, run) })
+	return s.timed(call, func() error {
+		return s.write.do(ctx, func(t *tx) error {
+			if err := t.shred(shreds); err != nil {
+				return err
+			}
+			return run(t)
+		})
+	})
 }
 
 // mutate is one writing call with a result. A caller that gave up gets the

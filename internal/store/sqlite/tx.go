@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	sqldriver "database/sql/driver"
 	"errors"
+	"fmt"
 
 	driver "modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
@@ -18,6 +19,7 @@ type tx struct {
 	conn    *sql.Conn
 	stmts   map[string]*sql.Stmt
 	changed int64 // rows, in the group under way
+	shreds  bool
 }
 
 func openTx(db *sql.DB) (*tx, error) {
@@ -95,6 +97,17 @@ func eachRow(rows *sql.Rows, read func(scan func(...any) error) error) error {
 		}
 	}
 	return rows.Err()
+}
+
+// shred says whether what is removed from here on is overwritten. The setting
+// takes effect as its statement is prepared, so it is each time.
+func (t *tx) shred(on bool) error {
+	if t.shreds == on {
+		return nil
+	}
+	_, err := t.conn.ExecContext(context.Background(), fmt.Sprintf("PRAGMA secure_delete = %t", on))
+	t.shreds = on
+	return err
 }
 
 func (t *tx) rollback() {

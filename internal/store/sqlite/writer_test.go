@@ -159,7 +159,7 @@ func TestCallerThatGaveUpSeesNothingOfALateWrite(t *testing.T) {
 			o := <-w.queue
 			o.claim()
 			<-time.After(2 * opTimeout)
-			o.done <- o.run(nil)
+			o.done <- o.run(new(tx))
 			close(w.stopped)
 		}()
 		d, err := mutate(t.Context(), s, "take", func(*tx) (ratelimit.Decision, error) {
@@ -181,11 +181,11 @@ func TestCallerThatGaveUpSeesNothingOfALateWrite(t *testing.T) {
 
 func TestLedgerEntriesCannotBeChanged(t *testing.T) {
 	s := open(t, Options{})
-	for _, change := range []string{"UPDATE ledger_entries SET amount = 1", "DELETE FROM ledger_entries"} {
+	for _, change := range []string{"UPDATE ledger_entries SET amount = 1", "UPDATE ledger_entries SET debt = 1", "DELETE FROM ledger_entries"} {
 		err := s.write.do(t.Context(), func(t *tx) error {
 			return errors.Join(
-				t.exec("INSERT OR IGNORE INTO customers VALUES ('c', 'n', 'e', 'e', '', 's', 'trial', '', 5, 0, 5, 0, NULL, 0, NULL, 0, NULL)"),
-				t.exec("INSERT INTO ledger_entries VALUES ('c', 1, 'i', 5, 5, 'trial_signup', 'signup:c', 0)"),
+				t.exec("INSERT OR IGNORE INTO customers VALUES ('c', 'n', 'e', 'e', '', 's', 'trial', '', 5, 0, 5, 0, NULL, 0, NULL, 0, NULL, NULL, NULL, 0)"),
+				t.exec("INSERT INTO ledger_entries VALUES ('c', 1, 'i', 5, 5, 'trial_signup', 'signup:c', 0, 0)"),
 				t.exec(change))
 		})
 		if err == nil || !strings.Contains(err.Error(), "ledger entries are never") {

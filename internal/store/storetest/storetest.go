@@ -24,6 +24,9 @@ type Backend struct {
 	// KeepsErased says that the database's log holds what was erased until it is
 	// recycled.
 	KeepsErased bool
+	// Crash ends what the store has under way, as a crash of its database would;
+	// nil: nothing but a killed process does.
+	Crash func(testing.TB)
 	// Reopen closes the store and opens it again on the same data.
 	Reopen func(testing.TB) store.Store
 }
@@ -78,6 +81,10 @@ func Run(t *testing.T, open func(testing.TB) Backend) {
 		{"Jobs", jobTests},
 		{"FollowUps", followUpTests},
 		{"Outcomes", outcomeTests},
+		{"Inbox", inboxTests},
+		{"Apply", applyTests},
+		{"Fixes", fixTests},
+		{"Model", modelTests},
 		{"Erase", eraseTests},
 		{"About", aboutTests},
 	} {
@@ -102,12 +109,12 @@ func newOpening(t testing.TB, clock *Clock, canonical string) (account.Opening, 
 	}
 	return account.Opening{
 		Customer: account.Customer{
-			ID: id, Name: "Ada Łovelace", Email: canonical, Company: "Engines", Source: "direct", Plan: account.Trial,
-			TrialFixesLimit: billing.TrialFixes, CreditBalance: billing.TrialCredits, CreatedAt: at,
+			ID: id, Name: "Ada Łovelace", Email: canonical, Company: "Engines", Source: "direct", Plan: billing.Trial,
+			TrialFixesLimit: 5, CreditBalance: 5, CreatedAt: at,
 		},
 		CanonicalEmail: canonical, LoadTest: strings.HasSuffix(canonical, "@"+loadDomain), Key: issue,
 		Grant: billing.Entry{
-			ID: entry, Number: 1, Amount: billing.TrialCredits, BalanceAfter: billing.TrialCredits,
+			ID: entry, Number: 1, Amount: 5, BalanceAfter: 5,
 			Source: billing.TrialSignUp, Reference: billing.SignUpReference(id), CreatedAt: at,
 		},
 	}, secret
