@@ -43,6 +43,9 @@ type customerJSON struct {
 	TrialUsed     int64      `json:"trial_fixes_used"`
 	StripeID      *string    `json:"stripe_customer_id"`
 	ErasedAt      *time.Time `json:"erased_at"`
+	PeriodStart   *time.Time `json:"period_start"` // of Pro
+	PeriodEnd     *time.Time `json:"period_end"`
+	CancelsAtEnd  bool       `json:"cancel_at_period_end"`
 }
 
 func customerOut(c account.Customer) customerJSON {
@@ -50,6 +53,7 @@ func customerOut(c account.Customer) customerJSON {
 		ID: c.ID, Name: c.Name, Email: c.Email, Company: optionalText(c.Company), Source: c.Source, Plan: string(c.Plan), State: optionalText(c.State),
 		CreditBalance: c.CreditBalance, CreditDebt: c.CreditDebt, CreatedAt: c.CreatedAt, SuspendedAt: optional(c.SuspendedAt),
 		TrialLimit: c.TrialFixesLimit, TrialUsed: c.TrialFixesUsed, StripeID: optionalText(c.StripeCustomerID), ErasedAt: optional(c.ErasedAt),
+		PeriodStart: optional(c.PeriodStart), PeriodEnd: optional(c.PeriodEnd), CancelsAtEnd: c.CancelsAtEnd,
 	}
 }
 

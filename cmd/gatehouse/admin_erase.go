@@ -3,9 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spf13/cobra"
+
+	"gatehouse/internal/billing"
 )
 
 // exportJSON is all that is stored of a customer.
@@ -15,14 +19,57 @@ type exportJSON struct {
 		CanonicalEmail string `json:"email_canonical"`
 		LoadTest       bool   `json:"load_test"`
 	} `json:"customer"`
-	Keys   []exportedKey `json:"keys"`
-	Ledger []entryJSON   `json:"ledger"`
-	Jobs   []jobJSON     `json:"jobs"`
+	Keys           []exportedKey   `json:"keys"`
+	Ledger         []entryJSON     `json:"ledger"`
+	Jobs           []jobJSON       `json:"jobs"`
+	Fixes          []exportedFix   `json:"fixes"`
+	PaymentMethods []string        `json:"payment_methods"`
+	StripeEvents   []exportedEvent `json:"stripe_events"`
 }
 
 type exportedKey struct {
 	keyJSON
 	RevokedAt *time.Time `json:"revoked_at"`
+}
+
+type exportedFix struct {
+	ID             string    `json:"id"`
+	ExternalID     string    `json:"external_id"`
+	Repository     *string   `json:"repository"`
+	PullRequest    *string   `json:"pull_request"`
+	State          string    `json:"state"`
+	PaidBy         string    `json:"paid_by"`
+	AmountCents    int64     `json:"amount_cents"`
+	Currency       string    `json:"currency"`
+	PaymentMethod  *string   `json:"payment_method"`
+	PaymentIntent  *string   `json:"payment_intent"`
+	WhyNotCharged  *string   `json:"why_not_charged"`
+	CreditsAfter   int64     `json:"balance_after"`
+	CreatedAt      time.Time `json:"created_at"`
+	StripeCustomer *string   `json:"stripe_customer_id"`
+}
+
+func exportFix(f billing.Fix) exportedFix {
+	return exportedFix{
+		f.ID, f.ExternalID, optionalText(f.Repository), optionalText(f.PullRequest), string(f.State), f.PaidBy, f.Cents, f.Currency,
+		optionalText(f.Method), optionalText(f.Intent), optionalText(f.Why), f.BalanceAfter, f.CreatedAt, optionalText(f.StripeCustomer),
+	}
+}
+
+type exportedEvent struct {
+	eventJSON
+	Payload any `json:"payload"` // the JSON that came; other bytes in base64
+}
+
+func exportEvent(e billing.StoredEvent) exportedEvent {
+	out := exportedEvent{eventJSON: eventOut(e)}
+	switch v := jsontext.Value(e.Payload); {
+	case v.IsValid():
+		out.Payload = v
+	case len(v) > 0:
+		out.Payload = e.Payload
+	}
+	return out
 }
 
 func exportCustomer() *cobra.Command {
@@ -40,7 +87,7 @@ keys too, but no key's hash, and no kept answers, which are sealed.`,
 		if err != nil {
 			return err
 		}
-		out := exportJSON{Keys: []exportedKey{}, Ledger: []entryJSON{}, Jobs: []jobJSON{}}
+		out := exportJSON{Keys: []exportedKey{}, Ledger: []entryJSON{}, Jobs: []jobJSON{}, Fixes: []exportedFix{}, PaymentMethods: slices.Concat([]string{}, d.Methods), StripeEvents: []exportedEvent{}}
 		out.Customer.customerJSON, out.Customer.CanonicalEmail, out.Customer.LoadTest = customerOut(d.Customer), d.CanonicalEmail, d.LoadTest
 		for _, k := range d.Keys {
 			out.Keys = append(out.Keys, exportedKey{keyOut(d.ID, k.Record), optional(k.RevokedAt)})
@@ -51,6 +98,12 @@ keys too, but no key's hash, and no kept answers, which are sealed.`,
 		for _, j := range d.Jobs {
 			out.Jobs = append(out.Jobs, jobOut(j))
 		}
+		for _, f := range d.Fixes {
+			out.Fixes = append(out.Fixes, exportFix(f))
+		}
+		for _, e := range d.Events {
+			out.StripeEvents = append(out.StripeEvents, exportEvent(e))
+		}
 		t := table{json: out}
 		return t.print(c.OutOrStdout(), true)
 	}, []string{"CUSTOMER"})
@@ -59,9 +112,10 @@ keys too, but no key's hash, and no kept answers, which are sealed.`,
 func eraseCustomer() *cobra.Command {
 	c := &cobra.Command{
 		Use: "erase CUSTOMER", Short: "Remove a customer's personal data and keys for ever, and keep the ledger",
-		Long: `Removes a customer's name, e-mail address, company, API keys, kept answers and
-jobs, from the database's files too; a node may serve meanwhile. Credits and
-ledger stay as they are, and so do the source and the id at Stripe: Stripe's own
+		Long: `Removes a customer's name, e-mail address, company, API keys, kept answers,
+jobs, payment methods, the contents of Stripe's events and what fixes were for,
+from the database's files too; a node may serve meanwhile. Credits and ledger
+stay as they are, and so do the source and the id at Stripe: Stripe's own
 record must be deleted there. Backups made before still hold it all, and so may
 the disk's own snapshots.`,
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/internal/api"
+	"gatehouse/internal/billing"
 )
 
 func configCommand() *cobra.Command {
@@ -31,6 +32,17 @@ func configCommand() *cobra.Command {
 		return t.print(c.OutOrStdout(), *asJSON)
 	}
 	return c
+}
+
+func catalogueCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "catalogue", Short: "Print the plans, prices and credits in the binary, to begin one's own with", Args: exactly(),
+		Long: "Prints the catalogue in the binary. Change what it prints, save it as a file, and\nname that with the setting catalogue to sell something else.",
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := c.OutOrStdout().Write(billing.CatalogueText())
+			return err
+		},
+	}
 }
 
 func openapiCommand() *cobra.Command {

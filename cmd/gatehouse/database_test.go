@@ -213,7 +213,7 @@ func auditFinds(t *testing.T, database string, known map[string]told) {
 		{name: "a key too many", change: "INSERT INTO api_keys (customer_id, id, public_id, hash, prefix, name, created_at) SELECT customer_id, 'x', 'x', hash, prefix, name, created_at FROM api_keys LIMIT 1"},
 		{name: "an entry is gone", change: "DROP TRIGGER ledger_entries_never_vanish; DELETE FROM ledger_entries WHERE customer_id = (SELECT min(id) FROM customers)",
 			onPostgres: "DROP TRIGGER ledger_entries_never_change ON ledger_entries; DELETE FROM ledger_entries WHERE customer_id = (SELECT min(id) FROM customers)"},
-		{name: "an entry doubled", change: "INSERT INTO ledger_entries SELECT customer_id, 2, 'x', 5, 10, source, 'x', created_at FROM ledger_entries LIMIT 1"},
+		{name: "an entry doubled", change: "INSERT INTO ledger_entries SELECT customer_id, 2, 'x', 5, 10, source, 'x', created_at, 0 FROM ledger_entries LIMIT 1"},
 		{name: "a balance moved", change: "UPDATE customers SET credit_balance = 6 WHERE id = (SELECT max(id) FROM customers)"},
 		{name: "a key without its customer", change: "UPDATE api_keys SET customer_id = 'x' WHERE id = (SELECT min(id) FROM api_keys)",
 			onPostgres: "ALTER TABLE api_keys DISABLE TRIGGER ALL; UPDATE api_keys SET customer_id = 'x' WHERE id = (SELECT min(id) FROM api_keys)"},

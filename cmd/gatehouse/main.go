@@ -121,7 +121,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, settings or plan, 3 inconclusive
 		return usageError{fmt.Errorf("%w%s", err, nearestFlag(c, err))}
 	})
 	root.SetHelpCommand(helpCommand())
-	root.AddCommand(serveCommand(), migrateCommand(), configCommand(), adminCommand(), loadCommand(), stripeSimCommand(), openapiCommand(), versionCommand())
+	root.AddCommand(serveCommand(), migrateCommand(), configCommand(), catalogueCommand(), adminCommand(), loadCommand(), stripeSimCommand(), openapiCommand(), versionCommand())
 	return root
 }
 

@@ -105,7 +105,7 @@ func TestWorkerDies(t *testing.T) {
 	t.Parallel()
 	needLinux(t)
 	o := newOutside(t)
-	o.stripe.Set(sim.Trouble{Fault: sim.Hang})
+	o.stripe.Set(sim.Trouble{Fault: sim.Hang, Path: "/v1/customers"})
 	n := startNodeWith(t, o.use(), newDatabase(t))
 	mustSignUp(t, n.client(""), n.url, "held@customers.dev")
 	n.until("Stripe hangs", func() bool { return o.stripe.Hanging() == 1 })
@@ -122,7 +122,7 @@ func TestDrainGivesJobsBack(t *testing.T) {
 	t.Parallel()
 	needLinux(t)
 	o := newOutside(t)
-	o.trouble(mailtest.Hang, sim.Trouble{Fault: sim.Hang})
+	o.trouble(mailtest.Hang, sim.Trouble{Fault: sim.Hang, Path: "/v1/customers"})
 	n := startNodeWith(t, o.use(), newDatabase(t))
 	mustSignUp(t, n.client(""), n.url, "held@customers.dev")
 	running := openSQL(t, n.database)
@@ -169,8 +169,8 @@ func TestStripeConfiguredLater(t *testing.T) {
 		n.drain()
 		v := o.judge(t, n.database)
 		v.fail(t)
-		if v.atStripe != 8+i || v.mails != 8+i || o.stripe.Requests() != 8+i {
-			t.Errorf("%d mails, %d Stripe customers by %d requests; want %d", v.mails, v.atStripe, o.stripe.Requests(), 8+i)
+		if v.atStripe != 8+i || v.mails != 8+i || o.stripe.RequestsTo("/v1/customers") != 8+i {
+			t.Errorf("%d mails, %d Stripe customers by %d requests; want %d", v.mails, v.atStripe, o.stripe.RequestsTo("/v1/customers"), 8+i)
 		}
 	}
 }

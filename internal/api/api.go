@@ -28,17 +28,32 @@ type Config struct {
 	Accounts    *account.Service
 	Keys        *apikey.Service
 	Ledger      *billing.Ledger
+	Fixes       *billing.Fixes
 	Door        *apikey.Door // authenticated calls, by the policy api
 	Onboarding  *ratelimit.Limiter
 	AuthFailure *ratelimit.Limiter
 	Idempotency *idempotency.Guard
-	Health      *health.Checker
+	// Webhook makes a receipt of what Stripe signed: it verifies a body by
+	// its Stripe-Signature headers. Its error says that the body is not
+	// authentic, and why, which is for the log alone. It is called from many
+	// goroutines, and keeps nothing of body beyond its return but in the
+	// receipt. Nil: no secret is configured, and the endpoint is off.
+	Webhook func(signature []string, body []byte) (billing.Receipt, error)
+	Inbox   Inbox
+	// StripeWebhook counts authentic events, and WebhookUnauthentic the rest.
+	StripeWebhook, WebhookUnauthentic *ratelimit.Limiter
+	Health                            *health.Checker
 	// Trusted are the proxies whose X-Forwarded-For counts.
 	Trusted []netip.Prefix
 	Metrics *telemetry.Metrics
 	Log     *slog.Logger
 	// Now is the time that answers tell; nil: this machine's.
 	Now func() time.Time
+}
+
+// Inbox takes authentic events in.
+type Inbox interface {
+	TakeIn(ctx context.Context, r billing.Receipt) (isNew bool, err error)
 }
 
 // API serves the public listener.
@@ -61,6 +76,7 @@ type route struct {
 	gate         gate
 	handle       func(*exchange) error
 	quiet        bool                          // asked for by machines, every few seconds
+	secret       bool                          // answers with what nobody on the way may keep
 	seen         [600]atomic.Pointer[observer] // by status, resolved once
 }
 
@@ -80,13 +96,15 @@ func New(c Config) *API {
 	}}
 	open := func(*exchange) error { return nil }
 	a.route(
-		&route{method: "POST", path: "/api/v1/customers/onboard", gate: a.byAddress(c.Onboarding), handle: a.once(false, a.signUp)},
+		&route{method: "POST", path: "/api/v1/customers/onboard", gate: a.byAddress(c.Onboarding), secret: true, handle: a.once(false, a.signUp)},
 		&route{method: "GET", path: "/api/v1/account", gate: a.byKey, handle: a.account},
 		&route{method: "GET", path: "/api/v1/account/ledger", gate: a.byKey, handle: a.ledger},
 		&route{method: "GET", path: "/api/v1/keys", gate: a.byKey, handle: a.listKeys},
-		&route{method: "POST", path: "/api/v1/keys", gate: a.byKey, handle: a.once(true, a.createKey)},
-		&route{method: "POST", path: "/api/v1/keys/{id}/rotate", gate: a.byKey, handle: a.once(true, a.rotateKey)},
+		&route{method: "POST", path: "/api/v1/keys", gate: a.byKey, secret: true, handle: a.once(true, a.createKey)},
+		&route{method: "POST", path: "/api/v1/keys/{id}/rotate", gate: a.byKey, secret: true, handle: a.once(true, a.rotateKey)},
 		&route{method: "DELETE", path: "/api/v1/keys/{id}", gate: a.byKey, handle: a.deleteKey},
+		&route{method: "POST", path: "/api/v1/fixes", gate: a.byKey, handle: a.once(false, a.recordFix)},
+		&route{method: "POST", path: "/api/webhooks/stripe", handle: a.webhook()},
 		&route{method: "GET", path: "/health", gate: open, quiet: true, handle: a.health},
 		&route{method: "GET", path: "/api/health", gate: open, quiet: true, handle: a.health},
 		&route{method: "GET", path: "/livez", gate: open, quiet: true, handle: a.livez},

@@ -1,8 +1,9 @@
 package api
 
 import (
+	"bytes"
 	"errors"
-	"io"
+	"fmt"
 	"mime"
 	"net/http"
 	"strings"
@@ -23,10 +24,11 @@ func (x *exchange) readBody(optional bool) error {
 	if !typed && (!optional || x.Request.ContentLength > 0) {
 		return unsupported()
 	}
-	var err error
-	if x.raw, err = x.body(); err != nil {
+	var body bytes.Buffer
+	if err := x.read(&body, maxBody); err != nil {
 		return err
 	}
+	x.raw = body.Bytes()
 	if len(x.raw) == 0 && optional {
 		return nil
 	}
@@ -81,25 +83,25 @@ func isJSON(h http.Header) bool {
 	return !ok || strings.EqualFold(charset, "utf-8")
 }
 
-// body reads the whole body, and nothing beyond its bound.
-func (x *exchange) body() ([]byte, error) {
-	if x.Request.ContentLength > maxBody {
+// read reads the whole body into a buffer, and nothing beyond a bound in bytes.
+func (x *exchange) read(into *bytes.Buffer, most int64) error {
+	if x.Request.ContentLength > most {
 		x.Header().Set("Connection", "close") // rather than read it
-		return nil, tooLarge()
+		return tooLarge(most)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(x.ResponseWriter, x.Request.Body, maxBody))
+	_, err := into.ReadFrom(http.MaxBytesReader(x.ResponseWriter, x.Request.Body, most))
 	if err == nil {
-		return body, nil
+		return nil
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, tooLarge()
+		return tooLarge(most)
 	}
 	x.Header().Set("Connection", "close") // what follows is not a request
-	return nil, &fault.Error{Kind: fault.Malformed, Code: "INVALID_JSON", Message: "The body was cut off, or did not arrive in time.", Err: err}
+	return &fault.Error{Kind: fault.Malformed, Code: "INVALID_JSON", Message: "The body was cut off, or did not arrive in time.", Err: err}
 }
 
-func tooLarge() error {
-	return &fault.Error{Kind: fault.TooLarge, Code: "PAYLOAD_TOO_LARGE", Message: "The body must be at most 64 KiB."}
+func tooLarge(most int64) error {
+	return &fault.Error{Kind: fault.TooLarge, Code: "PAYLOAD_TOO_LARGE", Message: fmt.Sprintf("The body must be at most %d KiB.", most>>10)}
 }
 
 // wrongType names the field whose value has another type than is wanted.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 )
 
@@ -29,6 +30,10 @@ func TestWrongAnswersAreReported(t *testing.T) {
 	retry, _ := call("POST", "/api/v1/keys", key(apiKey), under(onceKey))
 	_, mismatch := call("POST", "/api/v1/keys", key(apiKey), under(onceKey), document("{}"))
 	remove, gone := call("DELETE", "/api/v1/keys/0199c0de-7a1e-7c3d-9b2f-3d6a5e4f1b20", key(apiKey))
+	fix, recorded := call("POST", fixes, key(apiKey), document(`{"external_id": "x"}`))
+	hook, taken := call("POST", webhooks, signed(event(someEvent())))
+	_, forged := call("POST", webhooks)
+	_, over := call("POST", webhooks, signed(strings.Repeat(" ", maxEvent+1)))
 	report, health := call("GET", "/health")
 	nowhere, nothing := call("GET", "/nowhere")
 	wrong, method := call("PUT", "/health")
@@ -128,6 +133,24 @@ func TestWrongAnswersAreReported(t *testing.T) {
 		{"409: other code", retry, mismatch, status(409)},
 		{"422: said to be a replay", retry, mismatch, set("Idempotent-Replayed", "true")},
 		{"404: with limit headers", remove, gone, set("RateLimit", `"api";r=1;t=60`)},
+		{"201: fix paid by nobody", fix, recorded, text(`"credit"`, `"favour"`)},
+		{"201: fix for less than nothing", fix, recorded, text(`"amount_cents":0`, `"amount_cents":-1`)},
+		{"201: fix with more than is told", fix, recorded, text(`"paid_by"`, `"method":"pm_1","paid_by"`)},
+		{"201: fix without the balance", fix, recorded, text(`"credit_balance"`, `"balance"`)},
+		{"201: fix as a secret", fix, recorded, set("Cache-Control", "no-store")},
+		{"200: event not received", hook, taken, text(`true`, `false`)},
+		{"200: event without duplicate", hook, taken, text(`,"duplicate":false`, ``)},
+		{"200: event by the policy for forged ones", hook, taken, func(a *answer) {
+			a.header.Set("RateLimit", `"webhook_unauthentic";r=999;t=60`)
+			a.header.Set("RateLimit-Policy", `"webhook_unauthentic";q=1000;w=60`)
+		}},
+		{"401: forged, by the policy for keys", hook, forged, func(a *answer) {
+			a.header.Set("RateLimit", `"auth_failure";r=59;t=60`)
+			a.header.Set("RateLimit-Policy", `"auth_failure";q=60;w=60`)
+		}},
+		{"401: forged, with a way to authenticate", hook, forged, set("WWW-Authenticate", "Bearer")},
+		{"401: forged, with another code", hook, forged, text("INVALID_SIGNATURE", "INVALID_API_KEY")},
+		{"413: event with limit headers", hook, over, set("RateLimit", `"stripe_webhook";r=1;t=60`)},
 		{"200: health status unknown", report, health, text(`"status":"ok"`, `"status":"fine"`)},
 		{"200: health part missing", report, health, text(`"jobs":`, `"tasks":`)},
 		{"503: health without Retry-After", report, health, status(503)},

@@ -73,6 +73,12 @@ func checkLimits(route *routers.Route, got answer, response *openapi3.Response, 
 	switch {
 	case route.Path == "/api/v1/customers/onboard":
 		policies = []string{"onboarding"}
+	case route.Path == "/api/webhooks/stripe" && got.status == http.StatusTooManyRequests:
+		policies = []string{"stripe_webhook", "webhook_unauthentic"}
+	case route.Path == "/api/webhooks/stripe" && got.status == http.StatusUnauthorized:
+		policies = []string{"webhook_unauthentic"}
+	case route.Path == "/api/webhooks/stripe":
+		policies = []string{"stripe_webhook"}
 	case got.status == http.StatusUnauthorized:
 		policies = []string{"auth_failure"}
 	case got.status == http.StatusTooManyRequests:

@@ -83,15 +83,16 @@ func (a *API) finish(x *exchange) {
 }
 
 // logRequest writes one line for an answer. What anybody may cause in floods
-// (refusals by limits, failed authentication, paths that there are not) is
-// counted, and told one by one only at level debug, as health checks are.
+// (refusals by limits, failed authentication, paths that there are not, what
+// no gate bounds) is counted, and told one by one only at level debug, as
+// health checks are.
 func (a *API) logRequest(x *exchange, took time.Duration) {
 	level := slog.LevelInfo
 	switch x.status {
 	case http.StatusTooManyRequests, http.StatusUnauthorized, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusServiceUnavailable:
 		level = slog.LevelDebug
 	}
-	if x.route.quiet {
+	if x.route.quiet || x.route.gate == nil && x.status >= http.StatusBadRequest {
 		level = slog.LevelDebug
 	}
 	if !a.Log.Enabled(x.context(), level) {

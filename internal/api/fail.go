@@ -23,6 +23,8 @@ const (
 var statusOf = map[fault.Kind]int{
 	fault.Malformed:        http.StatusBadRequest,
 	fault.Unauthenticated:  http.StatusUnauthorized,
+	fault.Unauthentic:      http.StatusUnauthorized,
+	fault.PaymentRequired:  http.StatusPaymentRequired,
 	fault.Forbidden:        http.StatusForbidden,
 	fault.NotFound:         http.StatusNotFound,
 	fault.MethodNotAllowed: http.StatusMethodNotAllowed,
@@ -124,13 +126,11 @@ func (x *exchange) reply(status int, v any) error {
 
 // send answers with JSON as it is.
 func (x *exchange) send(status int, body []byte) {
-	x.Header()["Content-Type"] = jsonType
+	h := x.Header()
+	h["Content-Type"] = jsonType
+	if x.route.secret {
+		h["Cache-Control"] = noStore
+	}
 	x.WriteHeader(status)
 	_, _ = x.Write(append(body, '\n')) // the client may have left
-}
-
-// replySecret answers with what nobody on the way may keep.
-func (x *exchange) replySecret(status int, v any) error {
-	x.Header()["Cache-Control"] = noStore
-	return x.reply(status, v)
 }

@@ -15,6 +15,7 @@ func FuzzBody(f *testing.F) {
 		`{"name": "Ada", "email": "ada@company.dev", "company": null, "source": "api"}`, `{"grace_minutes": 5}`, `{"expires_at": "2040-01-01T00:00:00Z"}`,
 		`{}`, ``, `[]`, `null`, `{"name": "a", "name": "b"}`, `{"name": "\ud800"}`, "\xef\xbb\xbf{}", "{\"name\": \"\x00\"}", `{"name": "\u0000"}`, `{"x": [[[[{}]]]]}`, `{"grace_minutes": 1e99}`,
 		`{"email": "\"a\"@[::1]"}`, `{"email": "a@xn--\u00e9.dev"}`, `{"name": 1}`, `{`, `{} {}`,
+		`{"external_id": "x", "repository": "engines/analytical", "pull_request": 42}`, `{"external_id": "\u0000", "pull_request": "#42"}`, `{"external_id": 1, "pull_request": [1e400]}`,
 	} {
 		f.Add(text, "application/json", "")
 	}
@@ -22,9 +23,10 @@ func FuzzBody(f *testing.F) {
 	f.Add(`{}`, "application/json; charset=utf-8", "identity")
 	f.Add(`{}`, "application/json;;=", "")
 	s := newServer(f, unlimited)
-	_, apiKey := s.signUp(f)
+	id, apiKey := s.signUp(f)
+	s.grant(f, id, 1_000_000)
 	f.Fuzz(func(t *testing.T, text, contentType, encoding string) {
-		for _, path := range []string{onboard, "/api/v1/keys", "/api/v1/keys/" + someID + "/rotate"} {
+		for _, path := range []string{onboard, fixes, "/api/v1/keys", "/api/v1/keys/" + someID + "/rotate"} {
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader(text))
 			r.Header.Set("X-Api-Key", apiKey)
 			if contentType != "" {

@@ -12,9 +12,14 @@ import (
 
 // byAddress lets requests in at the rate of a policy per client address.
 func (a *API) byAddress(l *ratelimit.Limiter) gate {
+	return a.by(l, func(x *exchange) string { return limitKey(x.client) })
+}
+
+// by lets requests in at the rate of a policy per what key makes of them.
+func (a *API) by(l *ratelimit.Limiter, key func(*exchange) string) gate {
 	headers := newLimitHeaders(l.Policy)
 	return func(x *exchange) error {
-		d, err := l.Take(x.context(), limitKey(x.client))
+		d, err := l.Take(x.context(), key(x))
 		if err != nil {
 			return err
 		}
@@ -44,8 +49,8 @@ func (a *API) byKey(x *exchange) error {
 	return nil
 }
 
-// limitFailure makes every 401, a handler's too, take a place of the policy
-// auth_failure; where there is none it becomes that policy's 429.
+// limitFailure makes every 401 for want of a key, a handler's too, take a place
+// of the policy auth_failure; where there is none it becomes that policy's 429.
 func (a *API) limitFailure(x *exchange, err error) error {
 	if f, ok := errors.AsType[*fault.Error](err); !ok || f.Kind != fault.Unauthenticated {
 		return err

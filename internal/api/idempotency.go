@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/go-json-experiment/json"
@@ -33,15 +34,32 @@ func (a *API) once(optional bool, handle func(*exchange) error) func(*exchange) 
 			return err
 		}
 		if again != nil {
-			x.Header()["Idempotent-Replayed"] = replayed
-			x.Header()["Cache-Control"] = noStore
-			x.send(again.Status, again.Body)
-			return nil
+			return x.repeat(again)
 		}
 		defer end()
 		x.once = &r
 		return handle(x)
 	}
+}
+
+// repeat answers with what was answered before. A refusal says its request's
+// id, and so it is written anew.
+func (x *exchange) repeat(r *idempotency.Replay) error {
+	x.Header()["Idempotent-Replayed"] = replayed
+	if r.Status != http.StatusPaymentRequired {
+		x.send(r.Status, r.Body)
+		return nil
+	}
+	var kept struct {
+		Error struct {
+			Code    string `json:"code"`
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	if err := json.Unmarshal(r.Body, &kept); err != nil {
+		return fmt.Errorf("read a kept refusal: %w", err)
+	}
+	return &fault.Error{Kind: fault.PaymentRequired, Code: kept.Error.Code, Message: kept.Error.Message}
 }
 
 var replayed = []string{"true"}
@@ -69,12 +87,25 @@ func idempotencyKey(h http.Header) (string, error) {
 // keep is what the store writes beside an effect: the answer that body makes of
 // its result, which is also what is answered now.
 func keep[T any](x *exchange, status int, body func(T) any) *idempotency.Once[T] {
+	return keepAnswer(x, func(result T) (int, any) { return status, body(result) })
+}
+
+// keepAnswer is keep where the status, too, is made of the result: 0 keeps
+// nothing. The body of a refusal is a *fault.Error.
+func keepAnswer[T any](x *exchange, answer func(T) (status int, body any)) *idempotency.Once[T] {
 	if x.once == nil {
 		return nil
 	}
 	r, guard := *x.once, x.route.api.Idempotency // x may be gone by the time that it is written
 	return &idempotency.Once[T]{Request: r, Seal: func(result T) (idempotency.Outcome, error) {
-		text, err := json.Marshal(body(result))
+		status, body := answer(result)
+		if status == 0 {
+			return idempotency.Outcome{}, nil
+		}
+		if refusal, ok := body.(*fault.Error); ok {
+			return guard.Seal(r, status, appendProblem(nil, refusal, ""))
+		}
+		text, err := json.Marshal(body)
 		if err != nil {
 			return idempotency.Outcome{}, err
 		}

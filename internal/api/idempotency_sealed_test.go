@@ -74,8 +74,10 @@ func TestNodeWithoutTheMasterKey(t *testing.T) {
 				return s.send(t, "POST", post.path, append(details, post.auth, document(text))...)
 			}
 			first := send(right, text, under(onceKey)).fresh(t)
-			secrets := []string{master, secretText.FindString(string(first.body))}
-			secrets = append(secrets, secrets[1][strings.LastIndexByte(secrets[1], '_')+1:])
+			secrets := []string{master}
+			if apiKey := secretText.FindString(string(first.body)); apiKey != "" { // a fix has none
+				secrets = append(secrets, apiKey, apiKey[strings.LastIndexByte(apiKey, '_')+1:])
+			}
 			ids, err := right.database.SealedWith(t.Context())
 			if err != nil || len(ids) != 1 || len(ids[0]) < 8 {
 				t.Fatalf("sealed with %q (%v), want one key", ids, err)

@@ -73,7 +73,7 @@ func (a *API) createKey(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return x.replySecret(http.StatusCreated, issuedOf(issued))
+	return x.reply(http.StatusCreated, issuedOf(issued))
 }
 
 // maxGrace bounds for how long a rotated key goes on working, in minutes.
@@ -101,7 +101,7 @@ func (a *API) rotateKey(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return x.replySecret(http.StatusCreated, issuedOf(issued))
+	return x.reply(http.StatusCreated, issuedOf(issued))
 }
 
 func (a *API) deleteKey(x *exchange) error {

@@ -33,9 +33,11 @@ const (
 	signUpsPerMinute  = "Rate limit exceeded. Maximum 10 onboarding requests per minute per IP address."
 	callsPerHour      = "Rate limit exceeded. Maximum 500 API requests per hour per API key."
 	failuresPerMinute = "Rate limit exceeded. Maximum 60 failed authentications per minute per IP address."
+	eventsPerMinute   = "Rate limit exceeded. Maximum 1000 webhook requests per minute."
+	forgedPerMinute   = "Rate limit exceeded. Maximum 60 unauthentic webhook requests per minute per IP address."
 )
 
-// The three policies as they are by default, place by place.
+// The policies as they are by default, place by place.
 func TestDefaultLimits(t *testing.T) {
 	for _, test := range []struct {
 		policy        string
@@ -52,6 +54,12 @@ func TestDefaultLimits(t *testing.T) {
 		}, http.StatusOK},
 		{"auth_failure", 60, 60, failuresPerMinute, func(s *server, _ string) answer {
 			return s.send(t, "GET", "/api/v1/keys", from("203.0.113.1"))
+		}, http.StatusUnauthorized},
+		{"stripe_webhook", 1000, 60, eventsPerMinute, func(s *server, _ string) answer {
+			return s.event(t, event(someEvent()))
+		}, http.StatusOK},
+		{"webhook_unauthentic", 60, 60, forgedPerMinute, func(s *server, _ string) answer {
+			return s.send(t, "POST", webhooks, from("203.0.113.1"), body("{}"))
 		}, http.StatusUnauthorized},
 	} {
 		t.Run(test.policy, func(t *testing.T) {
@@ -114,10 +122,11 @@ func TestConfiguredLimits(t *testing.T) {
 
 // A policy that is off counts nothing and says nothing; the others go on.
 func TestPolicyOff(t *testing.T) {
-	for _, off := range []string{"onboarding", "api", "auth_failure"} {
+	policies := []string{"onboarding", "api", "auth_failure", "stripe_webhook", "webhook_unauthentic"}
+	for _, off := range policies {
 		t.Run(off, func(t *testing.T) {
 			options := []option{at(newClock())}
-			for _, policy := range []string{"onboarding", "api", "auth_failure"} {
+			for _, policy := range policies {
 				text := "2/60s"
 				if policy == off {
 					text = "off"
@@ -130,6 +139,9 @@ func TestPolicyOff(t *testing.T) {
 				"onboarding":   func() answer { return s.send(t, "POST", onboard) },
 				"api":          func() answer { return s.send(t, "GET", "/api/v1/account", key(apiKey)) },
 				"auth_failure": func() answer { return s.send(t, "GET", "/api/v1/account") },
+
+				"stripe_webhook":      func() answer { return s.event(t, event(someEvent())) },
+				"webhook_unauthentic": func() answer { return s.send(t, "POST", webhooks) },
 			} {
 				limited := false
 				for range 5 {

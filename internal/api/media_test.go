@@ -16,7 +16,8 @@ func posts(t testing.TB, s *server) map[string]struct {
 	body func() string
 } {
 	t.Helper()
-	_, apiKey := s.signUp(t)
+	customer, apiKey := s.signUp(t)
+	s.grant(t, customer, 10_000)
 	a := s.send(t, "POST", "/api/v1/keys", key(apiKey)).want(t, http.StatusCreated)
 	id := decode[struct{ ID string }](t, a).ID
 	return map[string]struct {
@@ -26,6 +27,7 @@ func posts(t testing.TB, s *server) map[string]struct {
 	}{
 		"sign-up": {onboard, func(*http.Request) {}, func() string { return `{"name": "Ada", "email": "` + someone() + `"}` }},
 		"create":  {"/api/v1/keys", key(apiKey), func() string { return `{"name": "ci"}` }},
+		"fix":     {"/api/v1/fixes", key(apiKey), func() string { return `{"external_id": "` + someFix() + `"}` }},
 		// It revokes nothing, so that it can be done again.
 		"rotate": {"/api/v1/keys/" + id + "/rotate", key(apiKey), func() string { return `{"grace_minutes": 1440}` }},
 	}
@@ -94,9 +96,9 @@ func TestEmptyBody(t *testing.T) {
 	s := newServer(t, unlimited)
 	for name, post := range posts(t, s) {
 		for _, test := range []struct {
-			name    string
-			details []detail
-			signUp  int
+			name     string
+			details  []detail
+			required int // status where a field is
 		}{
 			{"no type", nil, http.StatusUnsupportedMediaType},
 			{"JSON", []detail{document("")}, http.StatusBadRequest},
@@ -106,8 +108,8 @@ func TestEmptyBody(t *testing.T) {
 		} {
 			t.Run(name+"/"+test.name, func(t *testing.T) {
 				want := http.StatusCreated
-				if name == "sign-up" {
-					want = test.signUp
+				if name == "sign-up" || name == "fix" {
+					want = test.required
 				} else if name == "rotate" {
 					post.path = "/api/v1/keys/" + newKey(t, s, post.auth) + "/rotate" // without grace it works once
 				}

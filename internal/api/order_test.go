@@ -66,6 +66,8 @@ func TestRefusedBodyIsNotRead(t *testing.T) {
 		{"no key", "POST", "/api/v1/keys", []detail{isJSON}, `{}`, 0, 401, false},
 		{"no key, once too often", "POST", "/api/v1/keys", []detail{isJSON}, `{}`, 0, 429, false},
 		{"another type", "POST", onboard, nil, signUp, 0, 415, false},
+		{"a webhook that is too long", "POST", webhooks, nil, "{}", maxEvent + 1, 413, false},
+		{"a webhook that is not signed", "POST", webhooks, nil, "{}", 0, 401, true},
 		{"limited by address", "POST", onboard, []detail{isJSON}, signUp, 0, 429, false},
 		{"limited by address, too long", "POST", onboard, []detail{isJSON}, signUp, 1 << 30, 429, false},
 		{"limited by address, another type", "POST", onboard, nil, signUp, 0, 429, false},
@@ -143,11 +145,13 @@ func TestRefusalsOfAKeyCount(t *testing.T) {
 		{404, "DELETE", "/api/v1/keys/" + someID, nil},
 		{409, "DELETE", last, nil},
 		{422, "GET", "/api/v1/account/ledger?limit=x", nil},
+		{422, "POST", fixes, []detail{document("{}")}},
+		{400, "POST", fixes, []detail{document("")}},
 	} {
 		s.send(t, refused.method, refused.path, append(refused.details, key(mine))...).want(t, refused.status)
 	}
-	if l := s.send(t, "GET", "/api/v1/account", key(mine)).want(t, http.StatusOK).limits(t, "api"); l.remaining != 500-1-8-1 {
-		t.Errorf("%d places are left, want 490", l.remaining)
+	if l := s.send(t, "GET", "/api/v1/account", key(mine)).want(t, http.StatusOK).limits(t, "api"); l.remaining != 500-1-10-1 {
+		t.Errorf("%d places are left, want 488", l.remaining)
 	}
 }
 

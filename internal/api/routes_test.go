@@ -16,6 +16,8 @@ var allowed = map[string]string{
 	"/api/v1/customers/onboard": "POST",
 	"/api/v1/account":           "GET, HEAD",
 	"/api/v1/account/ledger":    "GET, HEAD",
+	"/api/v1/fixes":             "POST",
+	"/api/webhooks/stripe":      "POST",
 	"/api/v1/keys":              "GET, HEAD, POST",
 	"/api/v1/keys/{id}":         "DELETE",
 	"/api/v1/keys/{id}/rotate":  "POST",
@@ -84,6 +86,7 @@ func TestOtherPathsAreNotFound(t *testing.T) {
 		"/api/v1/keys/../keys", "/api/v1/keys/../account", "/api/v1/keys/./rotate", "/api/v1/keys/../rotate", "/api/v1/keys/%2e%2e/rotate",
 		"/%2e", "/%2e%2e", "/%2E%2e/health", "/health/%2e", "/health/%2e%2e", "/api/v1/%2e%2e/v1/keys", "/api/v1/keys/%2e%2e/account",
 		"/%2Fhealth", "/%2f%2f", "/%2f", "/health%2F", "/api%2Fv1/keys", "/api/v1%2Fkeys", "/api/v1/keys%2F" + someID,
+		"/api/webhooks", "/api/webhooks/", "/api/webhooks/stripe/", "/api/webhooks/Stripe", "/api/v1/webhooks/stripe", "/webhooks/stripe", "/api/v1/fixes/", "/api/v1/fixes/" + someID,
 		"/health%00", "/health%20", "/health;", "/health;a=b", "/health%3F", "/health%23", "/healt%C3%A9", "/%ff",
 		`/\health`, `/api\v1\keys`, "/api/v1/keys/a/b/rotate", "/health/live", "/index.html",
 	} {

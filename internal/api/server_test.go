@@ -24,6 +24,7 @@ import (
 	"gatehouse/internal/ratelimit"
 	"gatehouse/internal/seal"
 	"gatehouse/internal/store/sqlite"
+	"gatehouse/internal/stripe"
 	"gatehouse/internal/telemetry"
 )
 
@@ -40,6 +41,11 @@ type setup struct {
 	accounts  func(account.Store) account.Store
 	keys      func(apikey.Store) apikey.Store
 	ledger    billing.Store
+	fixes     func(billing.FixStore) billing.FixStore
+	provider  billing.Provider // nil: nobody can be charged
+	secrets   string           // of Stripe's webhooks
+	stripeNow func() time.Time // what signatures are compared with
+	inbox     func(api.Inbox) api.Inbox
 	cluster   func() health.Cluster // nil: there is none
 }
 
@@ -145,7 +151,7 @@ type server struct {
 // searched for secrets when the test ends.
 func newServer(t testing.TB, options ...option) *server {
 	t.Helper()
-	s := setup{policies: make(map[ratelimit.Name]ratelimit.Policy), mode: "live"}
+	s := setup{policies: make(map[ratelimit.Name]ratelimit.Policy), mode: "live", secrets: webhookSecret, stripeNow: time.Now}
 	for _, p := range ratelimit.Defaults() {
 		s.policies[p.Name] = p
 	}
@@ -220,15 +226,45 @@ func (s *setup) api(t testing.TB, n *server, log *slog.Logger) http.Handler {
 	if s.ledger != nil {
 		ledger = s.ledger
 	}
+	var fixes billing.FixStore = n.database
+	if s.fixes != nil {
+		fixes = s.fixes(fixes)
+	}
+	var inbox api.Inbox = n.database
+	if s.inbox != nil {
+		inbox = s.inbox(inbox)
+	}
+	catalogue := billing.DefaultCatalogue()
 	return api.New(api.Config{
-		Accounts:   account.NewService(accounts, account.Policy{Rules: rules, Mail: s.mail, KeyKind: kind}, time.Now, metrics.SignUp),
+		Accounts:   account.NewService(accounts, account.Policy{Rules: rules, Mail: s.mail, Catalogue: catalogue, KeyKind: kind}, time.Now, metrics.SignUp),
 		Keys:       apikey.NewService(keys, kind, time.Now),
 		Ledger:     billing.NewLedger(ledger),
+		Fixes:      billing.NewFixes(fixes, catalogue, s.provider, time.Now),
 		Door:       apikey.NewDoor(n.database, limiter(ratelimit.API)),
 		Onboarding: limiter(ratelimit.Onboarding), AuthFailure: limiter(ratelimit.AuthFailure),
+		Webhook: s.webhook(t), Inbox: inbox,
+		StripeWebhook: limiter(ratelimit.StripeWebhook), WebhookUnauthentic: limiter(ratelimit.WebhookUnauthentic),
 		Idempotency: idempotency.NewGuard(n.database, s.ring),
 		Health:      n.health, Trusted: s.trusted, Metrics: metrics, Log: log,
 	})
+}
+
+// webhook verifies as app does.
+func (s *setup) webhook(t testing.TB) func([]string, []byte) (billing.Receipt, error) {
+	t.Helper()
+	secrets, err := stripe.ParseSecrets(s.secrets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !secrets.Any() {
+		return nil
+	}
+	return func(signature []string, body []byte) (billing.Receipt, error) {
+		if _, err := secrets.Verify(signature, body, s.stripeNow()); err != nil {
+			return billing.Receipt{}, err
+		}
+		return stripe.Receive(body, "by webhook"), nil
+	}
 }
 
 // counted is a limiter's store that notes by what keys it was asked.

@@ -53,7 +53,7 @@ func (a *API) signUp(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return x.replySecret(http.StatusCreated, openedOf(opened))
+	return x.reply(http.StatusCreated, openedOf(opened))
 }
 
 // openedOf is a new customer on the one answer that has its key.

@@ -136,7 +136,8 @@ func TestRetryAfterIsEnough(t *testing.T) {
 // Without the store nothing is admitted, and what a node remembers as refused
 // stays refused.
 func TestStoreAway(t *testing.T) {
-	s := newServer(t, at(newClock()), trust("127.0.0.0/8"), limit("onboarding", "2/60s"), limit("api", "1/60s"), limit("auth_failure", "1/60s"))
+	s := newServer(t, at(newClock()), trust("127.0.0.0/8"), limit("onboarding", "2/60s"), limit("api", "1/60s"), limit("auth_failure", "1/60s"),
+		limit("stripe_webhook", "10/60s"), limit("webhook_unauthentic", "1/60s"))
 	_, full := s.signUp(t, from("203.0.113.1"))
 	_, free := s.signUp(t, from("203.0.113.1"))
 	signUp := func(address string) answer {
@@ -149,6 +150,9 @@ func TestStoreAway(t *testing.T) {
 	call(full).want(t, http.StatusTooManyRequests)
 	fail("203.0.113.1").want(t, http.StatusUnauthorized)
 	fail("203.0.113.1").want(t, http.StatusTooManyRequests)
+	forge := func(address string) answer { return s.send(t, "POST", webhooks, from(address)) }
+	forge("203.0.113.1").want(t, http.StatusUnauthorized)
+	forge("203.0.113.1").want(t, http.StatusTooManyRequests)
 
 	if err := s.database.close(); err != nil {
 		t.Fatal(err)
@@ -157,13 +161,15 @@ func TestStoreAway(t *testing.T) {
 		signUp("203.0.113.1").refusedBy(t, "onboarding", "Rate limit exceeded. Maximum 2 onboarding requests per minute per IP address.")
 		call(full).refusedBy(t, "api", "Rate limit exceeded. Maximum 1 API requests per minute per API key.")
 		fail("203.0.113.1").refusedBy(t, "auth_failure", "Rate limit exceeded. Maximum 1 failed authentications per minute per IP address.")
+		forge("203.0.113.1").refusedBy(t, "webhook_unauthentic", "Rate limit exceeded. Maximum 1 unauthentic webhook requests per minute per IP address.")
 		for what, got := range map[string]answer{
 			"a sign-up": signUp("203.0.113.2"), "a call": call(free), "no key": fail("203.0.113.2"), "another path's sign-up": s.send(t, "POST", onboard, body("x")),
+			"an event": s.event(t, event(someEvent())), "a forged event": forge("203.0.113.2"), "a fix": s.fix(t, free, someFix()),
 			"a new key": s.send(t, "POST", "/api/v1/keys", key(free)), "a wrong key": s.send(t, "GET", "/api/v1/account", key("x")),
 		} {
 			got.refused(t, http.StatusServiceUnavailable, "UNAVAILABLE")
 			got.unlimited(t)
-			if after, err := strconv.Atoi(got.header.Get("Retry-After")); err != nil || after < 1 {
+			if after, err := strconv.Atoi(got.header.Get("Retry-After")); err != nil || after < 1 || after > 4 {
 				t.Errorf("%s: Retry-After is %q", what, got.header.Get("Retry-After"))
 			}
 		}

@@ -30,6 +30,7 @@ import (
 	"gatehouse/internal/idempotency"
 	"gatehouse/internal/jobs"
 	"gatehouse/internal/ratelimit"
+	"gatehouse/internal/stripe"
 	"gatehouse/internal/telemetry"
 )
 
@@ -50,6 +51,7 @@ type App struct {
 	config          Config
 	log             *slog.Logger
 	store           Store
+	metrics         *telemetry.Metrics
 	jobs            *jobs.Runner
 	health          *health.Checker
 	public, admin   *http.Server
@@ -69,7 +71,7 @@ func New(ctx context.Context, c Config, version string, log *slog.Logger) (_ *Ap
 	if err != nil {
 		return nil, err
 	}
-	a := &App{config: c, log: log, store: store, limits: make(map[string]string)}
+	a := &App{config: c, log: log, store: store, metrics: metrics, limits: make(map[string]string)}
 	for name, p := range c.Policies {
 		a.limits[string(name)] = p.String()
 	}
@@ -89,14 +91,19 @@ func New(ctx context.Context, c Config, version string, log *slog.Logger) (_ *Ap
 		}
 		facts.Cluster = func() health.Cluster { return health.Cluster(a.members.State()) }
 	}
-	a.jobs = newRunner(c, store, metrics, a.members.Now, log)
+	var payments *stripe.Client
+	if c.StripeKey != nil {
+		payments = stripe.New(*c.StripeKey, c.StripeBase)
+	}
+	fixes := billing.NewFixes(store, c.Catalogue, provider(payments), a.members.Now)
+	a.jobs = newRunner(c, store, fixes, payments, metrics, a.members.Now, log)
 	facts.Jobs = waiting(a.jobs)
 	a.health = health.New(facts, store.Ping)
 	ring, err := openRing(ctx, c, store, log)
 	if err != nil {
 		return nil, err
 	}
-	handler, err := a.newAPI(metrics, idempotency.NewGuard(store, ring))
+	handler, err := a.newAPI(metrics, idempotency.NewGuard(store, ring), fixes)
 	if err != nil {
 		return nil, err
 	}
@@ -168,13 +175,13 @@ func (a *App) counted(h http.Handler) http.Handler {
 	})
 }
 
-func (a *App) newAPI(metrics *telemetry.Metrics, guard *idempotency.Guard) (http.Handler, error) {
+func (a *App) newAPI(metrics *telemetry.Metrics, guard *idempotency.Guard, fixes *billing.Fixes) (http.Handler, error) {
 	c, store := a.config, a.store
 	rules, err := email.NewRules(c.EmailAllow, c.EmailDeny)
 	if err != nil {
 		return nil, fmt.Errorf("email-allow, email-deny: %w", err)
 	}
-	policy := account.Policy{Rules: rules.Exempt(c.LoadTestDomains), LoadTest: c.LoadTestDomains, FollowUps: followUps(a.jobs), KeyKind: c.Mode.KeyKind()}
+	policy := account.Policy{Rules: rules.Exempt(c.LoadTestDomains), LoadTest: c.LoadTestDomains, FollowUps: followUps(a.jobs), Catalogue: c.Catalogue, KeyKind: c.Mode.KeyKind()}
 	if c.CheckMX {
 		policy.Mail = email.NewMX(net.DefaultResolver, email.MXOptions{Observe: metrics.MailDomain})
 	}
@@ -191,8 +198,24 @@ func (a *App) newAPI(metrics *telemetry.Metrics, guard *idempotency.Guard) (http
 		Ledger:     billing.NewLedger(store),
 		Door:       apikey.NewDoor(store, limiter(ratelimit.API)),
 		Onboarding: limiter(ratelimit.Onboarding), AuthFailure: limiter(ratelimit.AuthFailure),
+		StripeWebhook: limiter(ratelimit.StripeWebhook), WebhookUnauthentic: limiter(ratelimit.WebhookUnauthentic),
+		Fixes: fixes, Inbox: store, Webhook: a.webhook(),
 		Idempotency: guard, Health: a.health, Trusted: c.TrustedProxies, Metrics: metrics, Log: a.log, Now: a.members.Now,
 	}), nil
+}
+
+// webhook reads what is signed with one of our secrets; nil without one.
+func (a *App) webhook() func([]string, []byte) (billing.Receipt, error) {
+	if !a.config.WebhookSecrets.Any() {
+		return nil
+	}
+	return func(signature []string, body []byte) (billing.Receipt, error) {
+		signed, err := a.config.WebhookSecrets.Verify(signature, body, a.members.Now())
+		if err != nil {
+			return billing.Receipt{}, err
+		}
+		return stripe.Receive(body, fmt.Sprintf("by webhook, signed at %s with secret %d", signed.At.Format(time.RFC3339), signed.Secret)), nil
+	}
 }
 
 func (c Config) policiesOff() (off []string) {

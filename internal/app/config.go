@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"gatehouse/internal/account/email"
 	"gatehouse/internal/apikey"
+	"gatehouse/internal/billing"
 	"gatehouse/internal/mail"
 	"gatehouse/internal/nearest"
 	"gatehouse/internal/ratelimit"
@@ -58,6 +60,9 @@ type Config struct {
 	MailFrom            *mail.From
 	StripeKey           *stripe.Key // nil: Stripe is not asked
 	StripeBase          string
+	WebhookSecrets      stripe.Secrets // none: the endpoint is off
+	ReconcileEvery      time.Duration
+	Catalogue           billing.Catalogue
 	MasterKeys          *seal.Ring // those that are set; see masterKeys
 	LogFormat, LogLevel string
 	Policies            map[ratelimit.Name]ratelimit.Policy
@@ -67,10 +72,10 @@ type Config struct {
 // They are known so that one environment can serve several versions, and are
 // warned of at start.
 var later = []string{
-	"GATEHOUSE_PUBLIC_URL", "GATEHOUSE_STRIPE_WEBHOOK_SECRETS",
+	"GATEHOUSE_PUBLIC_URL",
 	"GATEHOUSE_ANTHROPIC_API_KEY", "GATEHOUSE_OPENAI_API_KEY", "GATEHOUSE_OPENROUTER_API_KEY",
 	"GATEHOUSE_ANTHROPIC_BASE_URL", "GATEHOUSE_OPENAI_BASE_URL", "GATEHOUSE_OPENROUTER_BASE_URL", "GATEHOUSE_OLLAMA_BASE_URL",
-	"GATEHOUSE_LIMIT_CREDENTIAL_EXCHANGE", "GATEHOUSE_LIMIT_STRIPE_WEBHOOK", "GATEHOUSE_LIMIT_WEBHOOK_UNAUTHENTIC",
+	"GATEHOUSE_LIMIT_CREDENTIAL_EXCHANGE",
 }
 
 // LoadConfig reads the settings from flags, environ and file. The values are
@@ -138,6 +143,12 @@ func (c *Config) Settings() []settings.Setting {
 			c.StripeBase, err = stripe.ParseBase(s)
 			return err
 		}},
+		{Name: "stripe-webhook-secrets", Secret: true, Help: "what Stripe signs its webhooks with (whsec_…), by comma: several while one is rolled; not set: the endpoint is off", Read: func(s string) (err error) {
+			c.WebhookSecrets, err = stripe.ParseSecrets(s)
+			return err
+		}},
+		{Name: "stripe-reconcile-every", Default: "5m", Help: "how often Stripe's list of events is read for those that never arrived, if stripe-api-key is set", Read: duration(&c.ReconcileEvery, time.Second, 24*time.Hour)},
+		{Name: "catalogue", Help: "file of plans, prices and credits, in YAML; not set: the one in the binary, which gatehouse catalogue prints", Read: c.readCatalogue},
 		{Name: "master-key", Secret: true, Help: "what secrets are sealed with: 32 bytes in base64; several by comma, of which the first seals and all open; not set: the file beside a SQLite database with .key added, which serve makes; needed on PostgreSQL, the same on all nodes", Read: func(s string) (err error) {
 			c.MasterKeys, err = seal.Parse(s)
 			return err
@@ -157,6 +168,21 @@ func (c *Config) Settings() []settings.Setting {
 		})
 	}
 	return all
+}
+
+func (c *Config) readCatalogue(file string) error {
+	if file == "" {
+		c.Catalogue = billing.DefaultCatalogue()
+		return nil
+	}
+	text, err := os.ReadFile(file)
+	if err == nil {
+		c.Catalogue, err = billing.ParseCatalogue(text)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
 }
 
 func (c *Config) readCluster(s string) error {

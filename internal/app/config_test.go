@@ -14,6 +14,7 @@ import (
 
 	"gatehouse/internal/apikey"
 	"gatehouse/internal/app"
+	"gatehouse/internal/billing"
 	"gatehouse/internal/ratelimit"
 	"gatehouse/internal/seal"
 	"gatehouse/internal/settings"
@@ -55,13 +56,16 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 	}
 	want := app.Config{
 		Listen: "127.0.0.1:8080", AdminListen: "127.0.0.1:9090", Database: app.Database{File: "gatehouse.db"}, Cluster: "gatehouse", AutoMigrate: true,
-		Mode: app.Live, DrainTimeout: 30 * time.Second, StripeBase: "https://api.stripe.com", LogFormat: "json", LogLevel: "info",
+		Mode: app.Live, DrainTimeout: 30 * time.Second, StripeBase: "https://api.stripe.com", ReconcileEvery: 5 * time.Minute, Catalogue: billing.DefaultCatalogue(), LogFormat: "json", LogLevel: "info",
 		LoadTestDomains: []string{"load.gatehouse.internal"}, PurgeDomains: []string{"load.gatehouse.internal"},
 	}
-	if diff := cmp.Diff(want, c, cmpopts.IgnoreFields(app.Config{}, "Policies", "MasterKeys"), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(want, c, cmpopts.IgnoreFields(app.Config{}, "Policies", "MasterKeys", "WebhookSecrets"), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("the defaults differ (-want +got):\n%s", diff)
 	}
-	wantPolicies := map[ratelimit.Name]string{"onboarding": "10/60s", "api": "500/3600s", "auth_failure": "60/60s"}
+	if c.WebhookSecrets.Any() {
+		t.Error("there are webhook secrets")
+	}
+	wantPolicies := map[ratelimit.Name]string{"onboarding": "10/60s", "api": "500/3600s", "auth_failure": "60/60s", "stripe_webhook": "1000/60s", "webhook_unauthentic": "60/60s"}
 	if diff := cmp.Diff(wantPolicies, policies(c)); diff != "" {
 		t.Errorf("the limits differ (-want +got):\n%s", diff)
 	}
@@ -108,6 +112,10 @@ func TestEachSettingTakesItsGoodValues(t *testing.T) {
 		{"check-mx", "true", func(c app.Config) any { return c.CheckMX }, true},
 		{"load-test-domains", "Load.ACME.com, bücher.de", func(c app.Config) any { return c.LoadTestDomains }, []string{"load.acme.com", "xn--bcher-kva.de"}},
 		{"load-test-domains", "off", func(c app.Config) any { return c.LoadTestDomains }, []string(nil)},
+		{"stripe-webhook-secrets", " whsec_new, ,whsec_old,", func(c app.Config) any { return c.WebhookSecrets.Any() }, true},
+		{"stripe-webhook-secrets", " , ", func(c app.Config) any { return c.WebhookSecrets.Any() }, false},
+		{"stripe-reconcile-every", "1s", func(c app.Config) any { return c.ReconcileEvery }, time.Second},
+		{"catalogue", "testdata/catalogue.yaml", func(c app.Config) any { return c.Catalogue.Pro.Credits }, int64(20)},
 		{"log-format", "text", func(c app.Config) any { return c.LogFormat }, "text"},
 		{"log-level", "debug", func(c app.Config) any { return c.LogLevel }, "debug"},
 		{"log-level", "error", func(c app.Config) any { return c.LogLevel }, "error"},
@@ -162,6 +170,9 @@ func TestEachSettingRefusesItsBadValues(t *testing.T) {
 		{"load-test-domains", "jane@acme.com", domainList},
 		{"load-test-domains", "192.0.2.1", domainList},
 		{"load-test-domains", "GoogleMail.com", `"GoogleMail.com": its mailboxes are another domain's too`},
+		{"stripe-reconcile-every", "off", "want a duration from 1s"},
+		{"catalogue", "testdata/none.yaml", "testdata/none.yaml"},
+		{"catalogue", "config_test.go", "config_test.go: not"},
 		{"log-format", "xml", "want json or text"},
 		{"log-format", "JSON", "want json or text"},
 		{"log-level", "info+2", "want debug or info or warn or error"},
@@ -319,12 +330,12 @@ func TestLimitIsACountAndAWindowOrOff(t *testing.T) {
 
 func TestEachPolicyHasItsOwnLimit(t *testing.T) {
 	c, _, _, err := app.LoadConfig(map[string]string{"limit-onboarding": "1/1s"}, []string{
-		"GATEHOUSE_LIMIT_API=2/30s", "GATEHOUSE_LIMIT_AUTH_FAILURE=off",
+		"GATEHOUSE_LIMIT_API=2/30s", "GATEHOUSE_LIMIT_AUTH_FAILURE=off", "GATEHOUSE_LIMIT_STRIPE_WEBHOOK=7/1s", "GATEHOUSE_LIMIT_WEBHOOK_UNAUTHENTIC=8/1s",
 	}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[ratelimit.Name]string{"onboarding": "1/1s", "api": "2/30s", "auth_failure": "off"}
+	want := map[ratelimit.Name]string{"onboarding": "1/1s", "api": "2/30s", "auth_failure": "off", "stripe_webhook": "7/1s", "webhook_unauthentic": "8/1s"}
 	if diff := cmp.Diff(want, policies(c)); diff != "" {
 		t.Errorf("the limits differ (-want +got):\n%s", diff)
 	}
@@ -369,7 +380,7 @@ func TestFileSetsWhatFlagsDo(t *testing.T) {
 	if c.Listen != "0.0.0.0:80" || c.AutoMigrate || len(c.TrustedProxies) != 2 || c.DrainTimeout != time.Minute || c.Mode != app.Test {
 		t.Errorf("read %+v", c)
 	}
-	if want := map[ratelimit.Name]string{"onboarding": "off", "api": "5/1s", "auth_failure": "60/60s"}; !cmp.Equal(policies(c), want) {
+	if want := map[ratelimit.Name]string{"onboarding": "off", "api": "5/1s", "auth_failure": "60/60s", "stripe_webhook": "1000/60s", "webhook_unauthentic": "60/60s"}; !cmp.Equal(policies(c), want) {
 		t.Errorf("the limits are %v, want %v", policies(c), want)
 	}
 	_, _, _, err = app.LoadConfig(nil, nil, file)
@@ -380,16 +391,16 @@ func TestFileSetsWhatFlagsDo(t *testing.T) {
 // contract is unknown, and none is used in silence or told.
 func TestEveryVariableOfTheContractIsKnown(t *testing.T) {
 	var environ []string
-	for name := range strings.FieldsSeq(`PUBLIC_URL STRIPE_WEBHOOK_SECRETS
+	for name := range strings.FieldsSeq(`PUBLIC_URL
 		ANTHROPIC_API_KEY OPENAI_API_KEY OPENROUTER_API_KEY ANTHROPIC_BASE_URL OPENAI_BASE_URL OPENROUTER_BASE_URL OLLAMA_BASE_URL
-		LIMIT_CREDENTIAL_EXCHANGE LIMIT_STRIPE_WEBHOOK LIMIT_WEBHOOK_UNAUTHENTIC`) {
+		LIMIT_CREDENTIAL_EXCHANGE`) {
 		environ = append(environ, "GATEHOUSE_"+name+"=hunter2")
 	}
 	used := []string{
 		"LISTEN=:1", "ADMIN_LISTEN=:2", "DATABASE=sqlite:a", "MODE=dev", "TRUSTED_PROXIES=::1", "LIMIT_ONBOARDING=1/1s",
 		"LIMIT_API=1/1s", "LIMIT_AUTH_FAILURE=1/1s", "LOG_FORMAT=text", "LOG_LEVEL=warn", "LOAD_TEST_DOMAINS=off",
 		"SMTP_URL=smtp://localhost", "MAIL_FROM=a@b.dev", "STRIPE_API_KEY=sk_test_1", "STRIPE_API_BASE=http://127.0.0.1:1",
-		"MASTER_KEY=" + seal.NewKey(),
+		"MASTER_KEY=" + seal.NewKey(), "STRIPE_WEBHOOK_SECRETS=whsec_1", "LIMIT_STRIPE_WEBHOOK=1/1s", "LIMIT_WEBHOOK_UNAUTHENTIC=1/1s",
 	}
 	all := slices.Clone(environ)
 	for _, line := range used {

@@ -25,24 +25,37 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 // filled is a customer of each sort and a row of each: plain, erased and
 // suspended, a load test's; a key that is used, one that is revoked; a ledger
 // that goes down; windows, one of which a killed Ping left; jobs that wait, run
-// and are dead, of times whose sum is no int64; an answer.
+// and are dead, of times whose sum is no int64; events of Stripe's, one of which
+// was blanked, and what they told; fixes; an answer.
 const filled = `
 INSERT INTO customers (id, name, email, email_canonical, company, source, subscription_plan, subscription_state, trial_fixes_limit,
-	trial_fixes_used, credit_balance, credit_debt, stripe_customer_id, created_at, suspended_at, load_test, erased_at) VALUES
-	('1', 'Ada Łukasiewicz 漢字 😀', 'A.da@l.dev', 'ada@l.dev', 'C "quoted", \N	tab', 's', 'trial', '', 5, 2, 3, 0, 'cus_1', 1763900000000001, NULL, 0, NULL),
-	('2', '', 'erased-2', 'erased-2', '', 's', 'pro', 'active', 5, 5, 0, 7, NULL, 1763900000000002, 1763900000000003, 0, 1763900000000004),
-	('3', 'n', 'c@load.dev', 'c@load.dev', '', 's', 'trial', '', 5, 0, 5, 0, NULL, 1763900000000005, NULL, 1, NULL);
+	trial_fixes_used, credit_balance, credit_debt, stripe_customer_id, created_at, suspended_at, load_test, erased_at, period_start, period_end, cancels_at_end) VALUES
+	('1', 'Ada Łukasiewicz 漢字 😀', 'A.da@l.dev', 'ada@l.dev', 'C "quoted", \N	tab', 's', 'trial', '', 5, 2, 3, 0, 'cus_1', 1763900000000001, NULL, 0, NULL, NULL, NULL, 0),
+	('2', '', 'erased-2', 'erased-2', '', 's', 'pro', 'active', 5, 5, 0, 7, NULL, 1763900000000002, 1763900000000003, 0, 1763900000000004, 1763900000000005, 1763900000000006, 1),
+	('3', 'n', 'c@load.dev', 'c@load.dev', '', 's', 'trial', '', 5, 0, 5, 0, NULL, 1763900000000005, NULL, 1, NULL, NULL, NULL, 0);
 INSERT INTO api_keys (customer_id, id, public_id, hash, prefix, name, created_at, last_used_at, expires_at, retires_at, revoked_at) VALUES
 	('1', 'k1', 'p1', x'00ff80', 'gk_live_p1', '', 1, 2, 3, 4, NULL),
 	('2', 'k1', 'p2', x'', 'gk_live_p2', 'old', 1, NULL, NULL, NULL, 5);
-INSERT INTO ledger_entries (customer_id, number, id, amount, balance_after, source, reference, created_at) VALUES
-	('1', 1, 'e1', 5, 5, 'trial_signup', 'signup:1', 1), ('1', 2, 'e2', -2, 3, 'fix', 'fix:1', 2), ('3', 1, 'e3', 5, 5, 'trial_signup', 'signup:3', 1);
+INSERT INTO ledger_entries (customer_id, number, id, amount, balance_after, debt, source, reference, created_at) VALUES
+	('1', 1, 'e1', 5, 5, 0, 'trial_signup', 'signup:1', 1), ('1', 2, 'e2', -2, 3, 0, 'fix', 'fix:1', 2), ('3', 1, 'e3', 5, 5, 0, 'trial_signup', 'signup:3', 1),
+	('2', 1, 'e4', 5, 5, 0, 'trial_signup', 'signup:2', 1), ('2', 2, 'e5', -5, 0, 7, 'refund', 'refund:ch_1:100', 2);
 INSERT INTO rate_windows (policy, key, stamps) VALUES
 	('onboarding', '10.0.0.1', x'000645e6a50f6a01000645e6a50f6a02'), ('api', 'k1', x'0000000000000001'), ('ping', '', randomblob(65536));
 INSERT INTO jobs (kind, subject, created_at, due_at, claim, tries, running, dead_at, reason) VALUES
 	('welcome_mail', '1', 1, 9000000000000000000, 1, 0, 0, NULL, ''),
 	('welcome_mail', '2', 1, 9000000000000000000, 2, 3, 1, NULL, 'no answer'),
 	('stripe_customer', '1', 1, 3, 3, 20, 0, 4, 'gone');
+INSERT INTO stripe_events (id, type, payload, state, reason, waits_for, customer_id, received_at, decided_at, history) VALUES
+	('evt_1', 'invoice.paid', CAST('{"id": "evt_1"}' AS BLOB), 'parked', 'whose?', 'stripe_customer:cus_9', '', 1, 2, 'a' || char(10) || 'b' || char(10)),
+	('evt_2', '', x'', 'done', '', '', '2', 3, NULL, 'a' || char(10));
+INSERT INTO subscription_facts (subscription_id, event_id, customer_id, kind, at, seen, status, was, pro, cancels_at_end, started, period_start, period_end) VALUES
+	('sub_1', 'evt_2', '2', 'updated', 1, 2, 'active', 'past_due', 1, 0, 3, 4, 5);
+INSERT INTO pro_prices (id) VALUES ('price_1');
+INSERT INTO payment_methods (id, customer_id, attached_at, detached_at) VALUES ('pm_1', '', 0, 1), ('pm_2', '2', 3, 2);
+INSERT INTO payments (id, customer_id, intent, cents, credits, refunded, disputed) VALUES ('in_1', '2', 'pi_1', 59900, 60, 12, 3);
+INSERT INTO fixes (id, customer_id, external_id, repository, pull_request, state, paid_by, cents, currency, balance_after, created_at, attempt, begun_at, tried_at, stripe_customer, method, intent, why) VALUES
+	('f1', '1', 'x', 'r', 'p', 'done', 'credit', 0, 'usd', 3, 1, 0, 0, 0, '', '', '', ''), ('f2', '2', 'x', '', '', 'failed', 'charge', 2900, 'usd', 0, 1, 2, 3, 4, 'cus_2', 'pm_2', 'pi_2', 'card_declined');
+INSERT INTO reconciler (one, since, until, after_event, begun_at) VALUES (1, 2, 3, 'evt_1', 4);
 INSERT INTO outcomes (number, request, body, customer_id, created_at, status, key_id, sealed) VALUES
 	(7, x'01', x'02', '1', unixepoch() * 1000000, 201, 'some key', x'00030405');`
 
@@ -150,10 +163,18 @@ func (m *move) untouched(t *testing.T) {
 	}
 }
 
+// byKey orders a table by its first two columns, where it has two.
+func byKey(table string) string {
+	if table == "pro_prices" {
+		return " ORDER BY 1"
+	}
+	return " ORDER BY 1, 2"
+}
+
 // target is all that a table of the target holds, by column.
 func (m *move) target(t *testing.T, table string) []map[string]any {
 	t.Helper()
-	rows, err := m.pg.Query(t.Context(), "SELECT * FROM "+table+" ORDER BY 1, 2")
+	rows, err := m.pg.Query(t.Context(), "SELECT * FROM "+table+byKey(table))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +193,7 @@ func (m *move) source(t *testing.T, table string) (all []map[string]any) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	rows, err := db.QueryContext(t.Context(), "SELECT * FROM "+table+" ORDER BY 1, 2")
+	rows, err := db.QueryContext(t.Context(), "SELECT * FROM "+table+byKey(table))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +225,11 @@ func (m *move) source(t *testing.T, table string) (all []map[string]any) {
 	for _, row := range all {
 		switch table {
 		case "customers":
-			row["load_test"] = row["load_test"] == int64(1)
+			row["load_test"], row["cancels_at_end"] = row["load_test"] == int64(1), row["cancels_at_end"] == int64(1)
+		case "subscription_facts":
+			row["pro"], row["cancels_at_end"] = row["pro"] == int64(1), row["cancels_at_end"] == int64(1)
+		case "reconciler":
+			row["one"] = int32(1)
 		case "jobs":
 			row["running"] = false
 		case "rate_windows":
@@ -227,7 +252,8 @@ func TestCopyBringsEverythingAndLeavesTheSourceFenced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string][2]int64{"customers": {3, 3}, "api_keys": {2, 2}, "ledger_entries": {3, 3}, "rate_windows": {2, 2}, "jobs": {3, 3}, "outcomes": {1, 1}}
+	want := map[string][2]int64{"customers": {3, 3}, "api_keys": {2, 2}, "ledger_entries": {5, 5}, "rate_windows": {2, 2}, "jobs": {3, 3}, "outcomes": {1, 1},
+		"stripe_events": {2, 2}, "subscription_facts": {1, 1}, "pro_prices": {1, 1}, "payment_methods": {2, 2}, "payments": {1, 1}, "fixes": {2, 2}, "reconciler": {1, 1}}
 	if diff := cmp.Diff(want, last); diff != "" {
 		t.Errorf("progress (-want +got):\n%s", diff)
 	}
@@ -239,7 +265,7 @@ func TestCopyBringsEverythingAndLeavesTheSourceFenced(t *testing.T) {
 			t.Errorf("%s: said to be %d rows", c.Table.Name, c.Sums.Rows)
 		}
 	}
-	sums := map[string]string{"customers.credit_balance": "8", "customers.load_test": "1", "ledger_entries.amount": "8", "jobs.due_at": "18000000000000000003", "jobs.running": "0", "rate_windows.stamps": "3", "outcomes.sealed": "4"}
+	sums := map[string]string{"customers.credit_balance": "8", "customers.load_test": "1", "customers.cancels_at_end": "1", "ledger_entries.amount": "8", "ledger_entries.debt": "7", "stripe_events.payload": "15", "jobs.due_at": "18000000000000000003", "jobs.running": "0", "rate_windows.stamps": "3", "outcomes.sealed": "4"}
 	for _, c := range did.Tables {
 		for i, column := range c.Table.Columns {
 			if want, ok := sums[c.Table.Name+"."+column.Name]; ok && c.Sums.Columns[i] != want {
@@ -307,6 +333,7 @@ func TestCopyThatFailsChangesNothing(t *testing.T) {
 		{"a text too long for an index", "UPDATE outcomes SET request = randomblob(9000)", "", []string{"copy outcomes, row ", "index"}},
 		{"a key of nobody", "INSERT INTO api_keys SELECT '9', id, 'p9', hash, prefix, name, 1, 1, 1, 1, 1 FROM api_keys WHERE customer_id = '1'", "", []string{"copy api_keys: ", "(customer_id)=(9)"}},
 		{"a ledger that does not add up", "UPDATE customers SET credit_balance = 4 WHERE id = '3'", "", []string{"ledger of customer 3 does not add up"}},
+		{"a debt that does not add up", "UPDATE customers SET credit_debt = 4 WHERE id = '3'", "", []string{"ledger of customer 3 does not add up"}},
 		{"a value that is changed on its way", "", altered("api_keys", "NEW.revoked_at = NEW.revoked_at + 1; RETURN NEW"), []string{"api_keys.revoked_at (int): 5 in the source, 6 in the target"}},
 		{"a byte that is lost", "", altered("outcomes", `NEW.sealed = '\x000304'; RETURN NEW`), []string{"outcomes.sealed (bytes): 4 in the source, 3 in the target"}},
 		{"a stamp that is lost", "", altered("rate_windows", "NEW.stamps = NEW.stamps[1:1]; RETURN NEW"), []string{"rate_windows.stamps (stamps): 3 in the source, 2 in the target"}},

@@ -3,11 +3,11 @@ package app
 import (
 	"context"
 	"log/slog"
-	"maps"
 	"slices"
 	"time"
 
 	"gatehouse/internal/account"
+	"gatehouse/internal/billing"
 	"gatehouse/internal/jobs"
 	"gatehouse/internal/mail"
 	"gatehouse/internal/stripe"
@@ -15,13 +15,19 @@ import (
 )
 
 // newRunner returns a runner of the kinds of jobs whose means are configured.
-func newRunner(c Config, store Store, metrics *telemetry.Metrics, now func() time.Time, log *slog.Logger) *jobs.Runner {
+func newRunner(c Config, store Store, fixes *billing.Fixes, payments *stripe.Client, metrics *telemetry.Metrics, now func() time.Time, log *slog.Logger) *jobs.Runner {
 	handlers := make(map[jobs.Kind]jobs.Handler)
 	if c.SMTP != nil {
 		handlers[jobs.WelcomeMail] = account.WelcomeMail(store, mail.New(*c.SMTP, *c.MailFrom))
 	}
-	if c.StripeKey != nil {
-		handlers[jobs.StripeCustomer] = account.StripeCustomer(store, stripe.New(*c.StripeKey, c.StripeBase), now)
+	if c.takesEvents() {
+		handlers[jobs.StripeEvent] = billing.NewProcessor(store, stripe.ParseEvent, c.Catalogue, provider(payments), now, log,
+			func(kind string, state billing.EventState) { metrics.Event(eventLabel(kind), string(state)) }).Handle
+	}
+	if payments != nil {
+		handlers[jobs.StripeCustomer] = account.StripeCustomer(store, payments, now)
+		handlers[jobs.FixCharge] = fixes.ChargeJob
+		handlers[jobs.StripeReconcile] = billing.NewReconciler(store, payments, c.ReconcileEvery, now, log, metrics.EventsMissed).Handle
 	}
 	return jobs.NewRunner(store, handlers, log, jobs.Observer{
 		Tried:   func(k jobs.Kind, o jobs.Outcome, took time.Duration) { metrics.JobTried(string(k), string(o), took) },
@@ -29,8 +35,62 @@ func newRunner(c Config, store Store, metrics *telemetry.Metrics, now func() tim
 	})
 }
 
+// provider is nobody where there is no client.
+func provider(c *stripe.Client) billing.Provider {
+	if c == nil {
+		return nil
+	}
+	return c
+}
+
+// eventLabel keeps types that there may be hundreds of from becoming series.
+func eventLabel(kind string) string {
+	if stripe.HasEffect(kind) {
+		return kind
+	}
+	return "other"
+}
+
+// takesEvents says whether Stripe's events come in, by whatever way.
+func (c Config) takesEvents() bool { return c.WebhookSecrets.Any() || c.StripeKey != nil }
+
 // followUps are the jobs that a sign-up queues.
-func followUps(r *jobs.Runner) []jobs.Kind { return slices.Sorted(maps.Keys(r.Handlers())) }
+func followUps(r *jobs.Runner) (kinds []jobs.Kind) {
+	for _, kind := range []jobs.Kind{jobs.StripeCustomer, jobs.WelcomeMail} {
+		if _, ok := r.Handlers()[kind]; ok {
+			kinds = append(kinds, kind)
+		}
+	}
+	return kinds
+}
+
+// tendEvery is how often the inbox is looked after, at most.
+const tendEvery = 30 * time.Second
+
+// tend has parked events tried again whose wait is over, and the reconciler run
+// when it is time.
+func (a *App) tend(ctx context.Context) {
+	if !a.config.takesEvents() {
+		return
+	}
+	for {
+		_, parked, err := a.store.Revisit(ctx)
+		if err == nil {
+			a.metrics.Parked(parked)
+			if a.config.StripeKey != nil {
+				err = a.store.QueueReconcile(ctx, a.config.ReconcileEvery)
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "the inbox of Stripe's events could not be looked after", "err", err)
+		}
+		select {
+		case <-time.After(min(tendEvery, a.config.ReconcileEvery)):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
 
 // waiting is what /health says of jobs. Those of kinds that are not configured
 // are not overdue: announceJobs warns of them.
@@ -85,7 +145,10 @@ func (a *App) announceJobs(ctx context.Context) {
 		a.log.InfoContext(ctx, "no welcome mail is sent: smtp-url is not set")
 	}
 	if a.config.StripeKey == nil {
-		a.log.InfoContext(ctx, "no Stripe customers are made: stripe-api-key is not set")
+		a.log.InfoContext(ctx, "no Stripe customers are made, nobody is charged and events are taken as they come: stripe-api-key is not set")
+	}
+	if !a.config.WebhookSecrets.Any() {
+		a.log.InfoContext(ctx, "no webhooks of Stripe's are taken: stripe-webhook-secrets is not set")
 	}
 	stats, err := a.store.JobStats(ctx)
 	if err != nil {

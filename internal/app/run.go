@@ -49,6 +49,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	}
 	g.Go(func() error { a.sweep(ctx); return nil })
 	g.Go(func() error { a.catchUp(ctx); return nil })
+	g.Go(func() error { a.tend(ctx); return nil })
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	finished := make(chan struct{})
 	g.Go(func() error {
@@ -180,6 +181,11 @@ func (a *App) sweep(ctx context.Context) {
 		for n, err := sweepSome, error(nil); n == sweepSome && err == nil; {
 			if n, err = a.store.SweepOutcomes(ctx, sweepSome); err != nil && ctx.Err() == nil {
 				a.log.WarnContext(ctx, "old outcomes could not be swept", "err", err)
+			}
+		}
+		for n, err := sweepSome, error(nil); n == sweepSome && err == nil; {
+			if n, err = a.store.SweepEvents(ctx, sweepSome); err != nil && ctx.Err() == nil {
+				a.log.WarnContext(ctx, "old events could not be swept", "err", err)
 			}
 		}
 	}

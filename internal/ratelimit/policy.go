@@ -15,6 +15,9 @@ const (
 	Onboarding  Name = "onboarding"   // sign-ups, per client address
 	API         Name = "api"          // authenticated calls, per API key
 	AuthFailure Name = "auth_failure" // answers 401, per client address
+	// Webhooks: what Stripe signed, over all senders, and the rest, per address.
+	StripeWebhook      Name = "stripe_webhook"
+	WebhookUnauthentic Name = "webhook_unauthentic"
 )
 
 // Policy is a named limit as the operator configured it.
@@ -23,7 +26,7 @@ type Policy struct {
 	Limit
 	Off bool // no limit at all; said at start and shown in /health
 	// what the message counts and per what, such as "onboarding requests"
-	// and "per IP address".
+	// and "per IP address"; scope is "" where it is over all.
 	counted, scope string
 }
 
@@ -33,12 +36,18 @@ func Defaults() []Policy {
 		{Name: Onboarding, Limit: Limit{10, time.Minute}, counted: "onboarding requests", scope: "per IP address"},
 		{Name: API, Limit: Limit{500, time.Hour}, counted: "API requests", scope: "per API key"},
 		{Name: AuthFailure, Limit: Limit{60, time.Minute}, counted: "failed authentications", scope: "per IP address"},
+		{Name: StripeWebhook, Limit: Limit{1000, time.Minute}, counted: "webhook requests"},
+		{Name: WebhookUnauthentic, Limit: Limit{60, time.Minute}, counted: "unauthentic webhook requests", scope: "per IP address"},
 	}
 }
 
 // Message is what a refused client reads; it states the configured limit.
 func (p Policy) Message() string {
-	return fmt.Sprintf("Rate limit exceeded. Maximum %d %s %s %s.", p.Count, p.counted, per(p.Window), p.scope)
+	scope := ""
+	if p.scope != "" {
+		scope = " " + p.scope
+	}
+	return fmt.Sprintf("Rate limit exceeded. Maximum %d %s %s%s.", p.Count, p.counted, per(p.Window), scope)
 }
 
 func per(window time.Duration) string {

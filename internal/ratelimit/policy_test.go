@@ -26,15 +26,39 @@ func TestMessageStatesTheConfiguredLimit(t *testing.T) {
 }
 
 func TestDefaultsAreTheContracts(t *testing.T) {
-	want := map[Name]string{Onboarding: "10/60s", API: "500/3600s", AuthFailure: "60/60s"}
-	messages := map[Name]string{
-		Onboarding:  "Rate limit exceeded. Maximum 10 onboarding requests per minute per IP address.",
-		API:         "Rate limit exceeded. Maximum 500 API requests per hour per API key.",
-		AuthFailure: "Rate limit exceeded. Maximum 60 failed authentications per minute per IP address.",
+	want := []struct {
+		name           Name
+		limit, message string
+	}{
+		{"onboarding", "10/60s", "Rate limit exceeded. Maximum 10 onboarding requests per minute per IP address."},
+		{"api", "500/3600s", "Rate limit exceeded. Maximum 500 API requests per hour per API key."},
+		{"auth_failure", "60/60s", "Rate limit exceeded. Maximum 60 failed authentications per minute per IP address."},
+		{"stripe_webhook", "1000/60s", "Rate limit exceeded. Maximum 1000 webhook requests per minute."},
+		{"webhook_unauthentic", "60/60s", "Rate limit exceeded. Maximum 60 unauthentic webhook requests per minute per IP address."},
 	}
-	for _, p := range Defaults() {
-		if p.String() != want[p.Name] || p.Message() != messages[p.Name] {
+	all := Defaults()
+	if len(all) != len(want) {
+		t.Fatalf("there are %d policies, want %d", len(all), len(want))
+	}
+	for i, p := range all {
+		if p.Off || p.Name != want[i].name || p.String() != want[i].limit || p.Message() != want[i].message {
 			t.Errorf("%s is %s: %s", p.Name, p, p.Message())
+		}
+	}
+}
+
+// Where a limit is over all, the message ends with the window.
+func TestMessageOfAPolicyOverAll(t *testing.T) {
+	for limit, want := range map[string]string{
+		"7/30s": "Rate limit exceeded. Maximum 7 webhook requests per 30 seconds.",
+		"1/1h":  "Rate limit exceeded. Maximum 1 webhook requests per hour.",
+	} {
+		p, err := Defaults()[3].ParseLimit(limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Message(); got != want {
+			t.Errorf("%s: %q, want %q", limit, got, want)
 		}
 	}
 }

@@ -21,6 +21,9 @@ type Metrics struct {
 	tries     *prometheus.HistogramVec
 	nodes     *prometheus.GaugeVec
 	differs   *prometheus.GaugeVec
+	events    *prometheus.CounterVec
+	missed    prometheus.Counter
+	parked    prometheus.Gauge
 }
 
 // New registers a node's metrics with r; version is the build's.
@@ -74,12 +77,24 @@ func New(r prometheus.Registerer, version string) *Metrics {
 		Name: "gatehouse_cluster_limit_differs",
 		Help: "1 while a policy's rate limit is not the same on all nodes alive, else 0, by policy. Not there without a cluster.",
 	}, []string{"policy"})
+	m.events = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gatehouse_stripe_events_total",
+		Help: "Decisions on Stripe's events, by type (those without an effect are \"other\") and state: done, ignored, parked (somebody has to look, or it waits for what is not there yet).",
+	}, []string{"type", "state"})
+	m.missed = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "gatehouse_stripe_events_missed_total",
+		Help: "Events that no webhook brought and the reconciler fetched.",
+	})
+	m.parked = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "gatehouse_stripe_parked_events",
+		Help: "Events that are parked, as counted twice a minute by each node.",
+	})
 	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "gatehouse_build_info",
 		Help:        "Always 1: the labels say which build this is.",
 		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
 	}, func() float64 { return 1 })
-	r.MustRegister(m.requests, m.faults, m.decisions, m.signUps, m.mail, m.store, m.jobs, m.jobsAge, m.tries, m.nodes, m.differs, build,
+	r.MustRegister(m.requests, m.faults, m.decisions, m.signUps, m.mail, m.store, m.jobs, m.jobsAge, m.tries, m.nodes, m.differs, m.events, m.missed, m.parked, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -123,6 +138,15 @@ func (m *Metrics) LimitDiffers(policy string, differs bool) {
 	}
 	m.differs.WithLabelValues(policy).Set(value)
 }
+
+// Event counts a decision on an event of Stripe's.
+func (m *Metrics) Event(kind, state string) { m.events.WithLabelValues(kind, state).Inc() }
+
+// EventsMissed counts events that the reconciler fetched.
+func (m *Metrics) EventsMissed(n int) { m.missed.Add(float64(n)) }
+
+// Parked says how many events are parked.
+func (m *Metrics) Parked(n int) { m.parked.Set(float64(n)) }
 
 // MailDomain counts the outcome of a check of a mail domain.
 func (m *Metrics) MailDomain(outcome string) { m.mail.WithLabelValues(outcome).Inc() }
