@@ -21,6 +21,7 @@ type drive struct {
 	from    func(conn int) net.IP                // source address; nil: any
 	request func(buf []byte, conn, n int) []byte // the n-th request of a connection, appended
 	want    string                               // status that counts
+	done    func(conn int)                       // told of each answer with it; nil: nobody
 	pace    float64                              // requests a second over all; 0: as fast as they go
 	// Latency counts from when a paced request was due, or, with fromSend,
 	// from when it was sent: to compare two servers below their capacity,
@@ -85,6 +86,9 @@ func (d drive) connection(ctx context.Context, i int, start time.Time) (r result
 		sent := time.Now()
 		if d.pace > 0 { // due at its own time, whatever the answers take
 			sent = start.Add(time.Duration(float64(n*d.conns+i) / d.pace * float64(time.Second)))
+			if end, ok := ctx.Deadline(); ok && sent.After(end) {
+				break
+			}
 			if wait := time.Until(sent); wait > 0 {
 				time.Sleep(wait)
 			}
@@ -101,10 +105,13 @@ func (d drive) connection(ctx context.Context, i int, start time.Time) (r result
 			return r, err
 		}
 		r.latency = append(r.latency, time.Since(sent))
-		if status == d.want {
-			r.count++
-		} else {
+		if status != d.want {
 			r.other++
+			continue
+		}
+		r.count++
+		if d.done != nil {
+			d.done(i)
 		}
 	}
 	return r, nil

@@ -70,7 +70,7 @@ func serveCreated(ctx context.Context, dir string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := json.Marshal(answered{201, map[string][]string{"Content-Type": {"application/json"}}, strings.Repeat("x", 300)})
+	text, err := json.Marshal(answered{Status: 201, Header: map[string][]string{"Content-Type": {"application/json"}}, Body: strings.Repeat("x", 300)})
 	if err != nil {
 		return nil, err
 	}

@@ -34,6 +34,10 @@ var measurements = []struct {
 	{"limits", "decisions of the limiter on PostgreSQL: the store, a row for each stamp, one statement a request, and redis_rate", benchLimits},
 	{"bloat", "how large the limiter's tables get in -soak (only when asked for)", benchBloat},
 	{"slow", "latency of others, and memory, beside 2,000 slow clients", benchSlow},
+	{"webhooks", "events taken in durably in the store by 64 callers, with a job each, against raw inserts of the same rows, on SQLite and on PostgreSQL", benchWebhooks},
+	{"webhookrate", "latency of webhooks over HTTP at 1,000 a minute, on SQLite and on PostgreSQL", benchWebhookRate},
+	{"effect", "from the acknowledgement of a webhook until the credits are there, at 50 a second, on SQLite and on PostgreSQL", benchEffect},
+	{"forged", "forged webhooks against a bare net/http handler that reads the body, makes one HMAC of it and answers the same bytes", benchForged},
 }
 
 type options struct {

@@ -14,9 +14,9 @@ import (
 	"gatehouse/internal/store/postgres"
 )
 
-// openAll has so many callers open accounts in stores, in turn, and returns how
-// many a second.
-func openAll(ctx context.Context, stores []store.Store, callers, n int) (float64, error) {
+// openAll has 64 callers open accounts in stores, in turn, and returns how many a
+// second.
+func openAll(ctx context.Context, stores []store.Store, n int) (float64, error) {
 	rows, err := openings(n)
 	if err != nil {
 		return 0, err
@@ -24,7 +24,7 @@ func openAll(ctx context.Context, stores []store.Store, callers, n int) (float64
 	var next, failed atomic.Int64
 	var wg sync.WaitGroup
 	start := time.Now()
-	for caller := range callers {
+	for caller := range signUpClients {
 		wg.Go(func() {
 			s := stores[caller%len(stores)]
 			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
@@ -62,7 +62,7 @@ func benchPGStore(ctx context.Context, o options) error {
 }
 
 func pgStore(ctx context.Context, o options, c cluster) error {
-	clients, err := bestClients(ctx, o, c)
+	clients, err := bestClients(ctx, o, c, signUpScript)
 	if err != nil {
 		return err
 	}
@@ -85,17 +85,17 @@ func pgStore(ctx context.Context, o options, c cluster) error {
 			return err
 		}
 		stores := asStores(three)
-		one, err := openAll(ctx, stores[:1], signUpClients, turn)
+		one, err := openAll(ctx, stores[:1], turn)
 		if err != nil {
 			return err
 		}
 		stop := work(ctx, three[0])
-		working, err := openAll(ctx, stores[:1], signUpClients, turn)
+		working, err := openAll(ctx, stores[:1], turn)
 		stop()
 		if err != nil {
 			return err
 		}
-		all, err := openAll(ctx, stores, signUpClients, turn)
+		all, err := openAll(ctx, stores, turn)
 		if err := errors.Join(err, closeAll(three)); err != nil {
 			return err
 		}
@@ -120,7 +120,7 @@ func benchPGHTTP(ctx context.Context, o options) error {
 }
 
 func pgHTTP(ctx context.Context, o options, c cluster) error {
-	clients, err := bestClients(ctx, o, c)
+	clients, err := bestClients(ctx, o, c, signUpScript)
 	if err != nil {
 		return err
 	}

@@ -110,15 +110,15 @@ func pgbench(ctx context.Context, dir, url, script string, clients int, length t
 	return 0, fmt.Errorf("pgbench said no tps: %s", out)
 }
 
-// bestClients is pgbench's best client count here.
-func bestClients(ctx context.Context, o options, c cluster) (best int, err error) {
+// bestClients is pgbench's best client count for a script here.
+func bestClients(ctx context.Context, o options, c cluster, script string) (best int, err error) {
 	highest := 0.0
 	for _, n := range []int{4, 8, 16, 32, 64} {
 		url, err := c.database(ctx)
 		if err != nil {
 			return 0, err
 		}
-		tps, err := pgbench(ctx, o.dir, url, signUpScript, n, o.slice)
+		tps, err := pgbench(ctx, o.dir, url, script, n, o.slice)
 		if err != nil {
 			return 0, err
 		}

@@ -26,7 +26,13 @@ type process struct {
 // start runs a program that writes a JSON line with its listen address to
 // standard error once it serves.
 func start(ctx context.Context, name string, args ...string) (*process, error) {
+	return startWith(ctx, nil, name, args...)
+}
+
+// startWith does so with some variables in the environment.
+func startWith(ctx context.Context, variables []string, name string, args ...string) (*process, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), variables...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		return nil, err
@@ -66,6 +72,13 @@ func (p *process) stop() error {
 		return err
 	}
 	return p.cmd.Wait()
+}
+
+// kill ends a program that need not end well.
+func (p *process) kill() error {
+	err := p.cmd.Process.Kill()
+	_ = p.cmd.Wait() // it was killed
+	return err
 }
 
 // cpu is the processor time the server has used, user and system. The kernel
