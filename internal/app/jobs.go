@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"time"
@@ -15,19 +16,18 @@ import (
 )
 
 // newRunner returns a runner of the kinds of jobs whose means are configured.
-func newRunner(c Config, store Store, fixes *billing.Fixes, payments *stripe.Client, metrics *telemetry.Metrics, now func() time.Time, log *slog.Logger) *jobs.Runner {
+func newRunner(c Config, store Store, intake *billing.Intake, fixes *billing.Fixes, payments *stripe.Client, metrics *telemetry.Metrics, now func() time.Time, log *slog.Logger) *jobs.Runner {
 	handlers := make(map[jobs.Kind]jobs.Handler)
 	if c.SMTP != nil {
 		handlers[jobs.WelcomeMail] = account.WelcomeMail(store, mail.New(*c.SMTP, *c.MailFrom))
 	}
 	if c.takesEvents() {
-		handlers[jobs.StripeEvent] = billing.NewProcessor(store, stripe.ParseEvent, c.Catalogue, provider(payments), now, log,
-			func(kind string, state billing.EventState) { metrics.Event(eventLabel(kind), string(state)) }).Handle
+		handlers[jobs.StripeEvent] = billing.NewProcessor(store, stripe.ParseEvent, c.Catalogue, provider(payments), now, log, countEvents(metrics)).Handle
 	}
 	if payments != nil {
 		handlers[jobs.StripeCustomer] = account.StripeCustomer(store, payments, now)
 		handlers[jobs.FixCharge] = fixes.ChargeJob
-		handlers[jobs.StripeReconcile] = billing.NewReconciler(store, payments, c.ReconcileEvery, now, log, metrics.EventsMissed).Handle
+		handlers[jobs.StripeReconcile] = billing.NewReconciler(store, intake, payments, c.ReconcileEvery, now, log, metrics.EventsMissed).Handle
 	}
 	return jobs.NewRunner(store, handlers, log, jobs.Observer{
 		Tried:   func(k jobs.Kind, o jobs.Outcome, took time.Duration) { metrics.JobTried(string(k), string(o), took) },
@@ -43,12 +43,15 @@ func provider(c *stripe.Client) billing.Provider {
 	return c
 }
 
-// eventLabel keeps types that there may be hundreds of from becoming series.
-func eventLabel(kind string) string {
-	if stripe.HasEffect(kind) {
-		return kind
+// countEvents counts what becomes of events. Types without an effect, of which
+// there are hundreds, become one series.
+func countEvents(metrics *telemetry.Metrics) func(kind string, state billing.EventState) {
+	return func(kind string, state billing.EventState) {
+		if !stripe.HasEffect(kind) {
+			kind = "other"
+		}
+		metrics.Event(kind, string(state))
 	}
-	return "other"
 }
 
 // takesEvents says whether Stripe's events come in, by whatever way.
@@ -76,10 +79,10 @@ func (a *App) tend(ctx context.Context) {
 	for {
 		_, parked, err := a.store.Revisit(ctx)
 		if err == nil {
-			a.metrics.Parked(parked)
-			if a.config.StripeKey != nil {
-				err = a.store.QueueReconcile(ctx, a.config.ReconcileEvery)
-			}
+			a.metrics.Parked(parked.Waiting, parked.Stuck)
+		}
+		if a.config.StripeKey != nil {
+			err = errors.Join(err, a.store.QueueReconcile(ctx, a.config.ReconcileEvery))
 		}
 		if err != nil && ctx.Err() == nil {
 			a.log.WarnContext(ctx, "the inbox of Stripe's events could not be looked after", "err", err)

@@ -7,5 +7,9 @@
 // balance on the customer is the sum of the entries and moves in their
 // transaction.
 //
-// Plans, prices and Stripe come with later versions.
+// What moves credits comes from Stripe's events ([Processor]), which are kept
+// and applied once in whatever order they come, and from fixes ([Fixes]), which
+// a credit or a charge pays for. What is sold is the [Catalogue]. The package
+// knows no form of Stripe's and no database: those are behind [Provider],
+// [Inbox] and [FixStore].
 package billing

@@ -347,7 +347,7 @@ func TestManyWaitForOneCharge(t *testing.T) {
 						t.Errorf("%+v, %v", got, err)
 					}
 					if !outcome.Paid {
-						wantKind(t, err, fault.PaymentRequired, "PAYMENT_FAILED")
+						_ = wantKind(t, err, fault.PaymentRequired, "PAYMENT_FAILED")
 					}
 				})
 			}
@@ -432,7 +432,7 @@ func TestChargeJob(t *testing.T) {
 				}
 				return
 			}
-			wantKind(t, err, fault.PaymentRequired, "PAYMENT_FAILED") // of what the job found
+			_ = wantKind(t, err, fault.PaymentRequired, "PAYMENT_FAILED") // of what the job found
 			if len(b.charges) != 1 {
 				t.Errorf("charged before it was told: %+v", b.charges)
 			}
@@ -441,16 +441,16 @@ func TestChargeJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, id := pending(t)
 		<-time.After(20*time.Hour + 1)
-		b := &bank{err: stranger}
+		b := &bank{err: errStripe}
 		err := run(t, d, b, id)
-		if _, told := errors.AsType[*fault.Error](err); !errors.Is(err, stranger) || told || jobs.IsPermanent(err) || !b.charges[0].Final {
+		if _, told := errors.AsType[*fault.Error](err); !errors.Is(err, errStripe) || told || jobs.IsPermanent(err) || !b.charges[0].Final {
 			t.Errorf("%v, charged %+v", err, b.charges)
 		}
 		if err := run(t, d, b, "no such fix"); err != nil {
 			t.Errorf("of a fix that is gone: %v", err)
 		}
-		d.err = stranger
-		if err := run(t, d, b, id); !errors.Is(err, stranger) {
+		d.err = errStripe
+		if err := run(t, d, b, id); !errors.Is(err, errStripe) {
 			t.Errorf("when the database is away: %v", err)
 		}
 	})

@@ -2,6 +2,7 @@ package billing
 
 import (
 	"context"
+	"log/slog"
 	"time"
 )
 
@@ -35,9 +36,17 @@ type StoredEvent struct {
 	ReceivedAt time.Time
 	DecidedAt  time.Time // zero: not yet
 	History    []string  // a line for each step, oldest first
-	// Dead says that its job was given up, and Tries how often it was begun.
+	// Dead says that its job was given up, or dropped, and Tries how often it was
+	// begun.
 	Dead  bool
 	Tries int
+	Claim int64 // of its job, the last one
+}
+
+// ParkedEvents is how many events are parked.
+type ParkedEvents struct {
+	Waiting int // for something that may come
+	Stuck   int // until an operator does something
 }
 
 // EventFilter says which events are meant; its zero value: all.
@@ -63,17 +72,40 @@ type Inbox interface {
 	ProPrices(ctx context.Context, prices []string, subscription string) (known []string, isPro bool, err error)
 	// Revisit queues the events whose wait has ended, and says how many are
 	// parked still.
-	Revisit(ctx context.Context) (queued, parked int, err error)
-	// SweepEvents removes at most limit events that were settled EventLife
-	// ago, and returns how many it were.
+	Revisit(ctx context.Context) (queued int, parked ParkedEvents, err error)
+	// SweepEvents removes at most limit events that came EventLife ago and are
+	// settled, or still wait for something, and returns how many it were.
 	SweepEvents(ctx context.Context, limit int) (int, error)
 	// Cursor returns how far the reconciler has come.
 	Cursor(ctx context.Context) (Cursor, error)
 	// SetCursor notes how far the reconciler has come.
 	SetCursor(ctx context.Context, c Cursor) error
-	// QueueReconcile queues a run of the reconciler, unless the last one began
-	// less than every ago.
+	// QueueReconcile queues a run of the reconciler, unless the last one that
+	// came through began less than every ago. One that failed waits no longer
+	// than that for its next try.
 	QueueReconcile(ctx context.Context, every time.Duration) error
+}
+
+// Intake takes events in, and tells of those that nobody can apply.
+type Intake struct {
+	inbox   Inbox
+	log     *slog.Logger
+	observe func(kind string, state EventState)
+}
+
+// NewIntake returns an intake into inbox. observe is told of what is parked.
+func NewIntake(inbox Inbox, log *slog.Logger, observe func(kind string, state EventState)) *Intake {
+	return &Intake{inbox, log, observe}
+}
+
+// TakeIn is Inbox.TakeIn.
+func (i *Intake) TakeIn(ctx context.Context, r Receipt) (isNew bool, err error) {
+	isNew, err = i.inbox.TakeIn(ctx, r)
+	if isNew && r.Park != "" {
+		i.observe(r.Type, Parked)
+		i.log.ErrorContext(ctx, "an event of Stripe's is parked", "event", r.ID, "type", r.Type, "reason", r.Park)
+	}
+	return isNew, err
 }
 
 // InboxAdmin is what an operator does with events, on the database itself.
@@ -104,6 +136,7 @@ type Cursor struct {
 type Change struct {
 	EventID string
 	By      string // who decided it
+	Claim   int64  // of the job that decided: one that is not the last decides nothing; 0: whoever it is
 	// State and Reason are what was decided of the event itself; a Done one may
 	// yet be parked by the store, where whom or what it is about is missing.
 	State    EventState
@@ -128,6 +161,7 @@ const (
 	WaitsForCustomer       = "customer:"        // until there is a customer of the id
 	WaitsForPrice          = "price:"           // until a price is known to be Pro's
 	WaitsForPayment        = "payment:"         // until a payment is known, by its invoice or intent
+	WaitsForSubscription   = "subscription:"    // until a subscription is known to be Pro's
 )
 
 // WaitFor is what an event about somebody unknown waits for; "" when it does not

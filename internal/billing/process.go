@@ -51,7 +51,7 @@ func (p *Processor) Handle(ctx context.Context, j jobs.Job) (err error) {
 	if err != nil {
 		return err
 	}
-	change.EventID, change.By = stored.ID, fmt.Sprintf("job %s/%s, claim %d, try %d", j.Kind, j.Subject, j.Claim, j.Tries)
+	change.EventID, change.Claim, change.By = stored.ID, j.Claim, fmt.Sprintf("job %s/%s, claim %d, try %d", j.Kind, j.Subject, j.Claim, j.Tries)
 	stored, err = p.inbox.Apply(ctx, change)
 	if err != nil {
 		return fmt.Errorf("apply event: %w", err)
@@ -75,9 +75,9 @@ func (p *Processor) decide(ctx context.Context, stored StoredEvent) (Change, err
 	case err != nil:
 		return parked("it can't be understood: " + err.Error()), nil //nolint:nilerr // trying again won't mend it
 	case e.Account != "":
-		return parked("it is of the connected account " + e.Account + ", not of ours"), nil
+		return parkedOf(e, "it is of the connected account "+e.Account+", not of ours"), nil
 	case p.provider != nil && e.Live != p.provider.Live():
-		return parked(fmt.Sprintf("its livemode is %t, and the API key's is %t", e.Live, p.provider.Live())), nil
+		return parkedOf(e, fmt.Sprintf("its livemode is %t, and the API key's is %t", e.Live, p.provider.Live())), nil
 	}
 	c, err := p.effect(ctx, e)
 	if c.Customer == (Party{}) {
@@ -87,6 +87,14 @@ func (p *Processor) decide(ctx context.Context, stored StoredEvent) (Change, err
 }
 
 func parked(reason string) Change { return Change{State: Parked, Reason: reason} }
+
+// parkedOf parks an event of which it is known whose it is, so that it goes with
+// the customer.
+func parkedOf(e Event, reason string) Change {
+	c := parked(reason)
+	c.Customer = e.Party
+	return c
+}
 
 func ignored(reason string) Change { return Change{State: Ignored, Reason: reason} }
 
@@ -113,14 +121,21 @@ func (p *Processor) subscription(ctx context.Context, e Event) (Change, error) {
 	if e.Type == "customer.subscription.created" {
 		kind = FactCreated
 	}
-	fact, now, err := p.fetch(ctx, e, object.ID)
+	fact := factOf(e, kind, object)
+	fetched, now, err := p.fetch(ctx, e, object.ID)
 	if err != nil {
 		return Change{}, err
 	}
 	if now != nil {
+		for _, price := range object.Prices { // what was Pro's is, also where that is heard late
+			if !slices.ContainsFunc(now.Prices, func(p Price) bool { return p.ID == price.ID }) {
+				now.Prices = append(now.Prices, price)
+			}
+		}
 		object = *now
-	} else {
-		fact = factOf(e, kind, object)
+		if !hasEnded(fact.Status) || hasEnded(fetched.Status) { // an end that was told is one
+			fact = fetched
+		}
 	}
 	if !KnownStatus(fact.Status) {
 		return parked(fmt.Sprintf("the subscription's status %q is not known", fact.Status)), nil
@@ -239,20 +254,31 @@ func (p *Processor) invoice(ctx context.Context, e Event) (Change, error) {
 		return Change{}, fmt.Errorf("look up subscription: %w", err)
 	}
 	// Lines that the event leaves out are taken for the subscription's own.
-	isPro := len(pro) > 0 || known && (len(invoice.Prices) == 0 || invoice.MoreLines)
-	if !isPro && unknown != "" {
+	leftOut := len(invoice.Prices) == 0 || invoice.MoreLines
+	isPro := len(pro) > 0 || known && leftOut
+	switch {
+	case isPro:
+	case unknown != "":
 		return unknownPrice(unknown), nil
+	case leftOut && invoice.Subscription != "":
+		c := parked("what the invoice is for is not known: it leaves its lines out, and of its subscription nothing was heard yet")
+		c.WaitsFor = WaitsForSubscription + invoice.Subscription
+		return c, nil
 	}
 	c := Change{State: Done, ProPrices: pro}
-	if invoice.Subscription != "" && (isPro || known) {
-		fact, object, err := p.fetch(ctx, e, invoice.Subscription)
-		if err != nil {
-			return Change{}, err
+	if invoice.Subscription != "" {
+		// It counts once the subscription is known to be Pro's, if that is later.
+		fact := Fact{SubscriptionID: invoice.Subscription, EventID: e.ID, Kind: FactPaid, At: e.Created}
+		if e.Type == "invoice.payment_failed" {
+			fact.Kind = FactFailed
 		}
-		if object == nil || !KnownStatus(fact.Status) {
-			fact = Fact{SubscriptionID: invoice.Subscription, EventID: e.ID, Kind: FactPaid, At: e.Created}
-			if e.Type == "invoice.payment_failed" {
-				fact.Kind = FactFailed
+		if isPro || known {
+			fetched, object, err := p.fetch(ctx, e, invoice.Subscription)
+			if err != nil {
+				return Change{}, err
+			}
+			if object != nil && KnownStatus(fetched.Status) {
+				fact = fetched
 			}
 		}
 		fact.Pro = isPro
@@ -264,7 +290,7 @@ func (p *Processor) invoice(ctx context.Context, e Event) (Change, error) {
 			c.Payment.Credits = p.catalogue.Pro.Credits
 		}
 	}
-	if !isPro && len(c.Facts) == 0 {
+	if !isPro && !known {
 		c.State, c.Reason = Ignored, "the invoice has no line of Pro"
 	}
 	return c, nil

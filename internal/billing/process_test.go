@@ -133,11 +133,11 @@ func reads(e billing.Event) func([]byte) (billing.Event, error) {
 }
 
 var (
-	party    = billing.Party{StripeID: "cus_1"}
-	pro      = billing.Price{ID: "price_pro", LookupKey: "pro_monthly"}
-	plain    = billing.Price{ID: "price_plain", LookupKey: "plain"}
-	unclear  = billing.Price{ID: "price_what", Partial: true}
-	stranger = errors.New("Stripe is away")
+	party     = billing.Party{StripeID: "cus_1"}
+	pro       = billing.Price{ID: "price_pro", LookupKey: "pro_monthly"}
+	plain     = billing.Price{ID: "price_plain", LookupKey: "plain"}
+	unclear   = billing.Price{ID: "price_what", Partial: true}
+	errStripe = errors.New("no answer")
 )
 
 func aSubscription(change func(*billing.SubscriptionObject)) billing.SubscriptionObject {
@@ -169,11 +169,14 @@ func TestEventComesTo(t *testing.T) {
 		change(&f)
 		return []billing.Fact{f}
 	}
-	fromStripe := func(f *billing.Fact) { f.Kind, f.At, f.Seen, f.Was, f.Status = billing.FactFetched, asked, asked, "", "unpaid" }
+	fromStripe := func(f *billing.Fact) {
+		f.Kind, f.At, f.Seen, f.Was, f.Status = billing.FactFetched, asked, asked, "", "unpaid"
+	}
 	payment := func(credits int64) *billing.Payment {
 		return &billing.Payment{ID: "in_1", Intent: "pi_1", Cents: 59900, Credits: credits, Source: billing.ProPayment}
 	}
 	paidFact := []billing.Fact{{SubscriptionID: "sub_1", EventID: "evt_1", Kind: billing.FactPaid, At: at(10), Pro: true}}
+	plainFact := []billing.Fact{with(paidFact[0], func(f *billing.Fact) { f.Pro = false })}
 	back := func(change func(*billing.Reversal)) *billing.Reversal {
 		r := billing.Reversal{Intent: "pi_1", Charge: "ch_1", Cents: 100, From: 10, To: 20}
 		if change != nil {
@@ -203,9 +206,9 @@ func TestEventComesTo(t *testing.T) {
 		want     billing.Change // its reason is a part of what is said
 	}{
 		{"nothing of ours", billing.Event{Type: "ping", Party: party}, nil, tray{}, billing.Change{State: billing.Ignored, Reason: "changes nothing", Customer: party}},
-		{"a connected account's", billing.Event{Account: "acct_1", Party: party, Subscription: &unpaid}, nil, tray{}, billing.Change{State: billing.Parked, Reason: "connected account acct_1"}},
-		{"live, with a test key", billing.Event{Live: true, Party: party, Subscription: &unpaid}, &till{}, tray{}, billing.Change{State: billing.Parked, Reason: "its livemode is true, and the API key's is false"}},
-		{"test, with a live key", billing.Event{Party: party, Subscription: &unpaid}, &till{live: true}, tray{}, billing.Change{State: billing.Parked, Reason: "its livemode is false, and the API key's is true"}},
+		{"a connected account's", billing.Event{Account: "acct_1", Party: party, Subscription: &unpaid}, nil, tray{}, parked("connected account acct_1", "")},
+		{"live, with a test key", billing.Event{Live: true, Party: party, Subscription: &unpaid}, &till{}, tray{}, parked("its livemode is true, and the API key's is false", "")},
+		{"test, with a live key", billing.Event{Party: party, Subscription: &unpaid}, &till{live: true}, tray{}, parked("its livemode is false, and the API key's is true", "")},
 		{"live, without a key", billing.Event{Live: true, Type: "ping"}, nil, tray{}, billing.Change{State: billing.Ignored, Reason: "changes nothing"}},
 
 		{"a subscription is made", subscriptionEvent("customer.subscription.created", aSubscription(nil)), nil, tray{},
@@ -220,6 +223,15 @@ func TestEventComesTo(t *testing.T) {
 			return e
 		}(), knows(unpaid), tray{},
 			billing.Change{State: billing.Done, Customer: party, Facts: fact(func(f *billing.Fact) { fromStripe(f); f.At = at(2000) }), ProPrices: []string{"price_pro"}}},
+		{"a subscription that was Pro's, and is not any more", subscriptionEvent(updated, aSubscription(func(o *billing.SubscriptionObject) { o.Prices = []billing.Price{pro, unclear} })),
+			knows(aSubscription(func(o *billing.SubscriptionObject) {
+				o.Status, o.Prices = "unpaid", []billing.Price{plain, {ID: "price_what"}}
+			})), tray{},
+			billing.Change{State: billing.Done, Customer: party, Facts: fact(fromStripe), ProPrices: []string{"price_pro"}}},
+		{"an end that was told is one, whatever Stripe says", subscriptionEvent("customer.subscription.deleted", aSubscription(func(o *billing.SubscriptionObject) { o.Status = "canceled" })), knows(unpaid), tray{},
+			billing.Change{State: billing.Done, Customer: party, Facts: fact(func(f *billing.Fact) { f.Status = "canceled" }), ProPrices: []string{"price_pro"}}},
+		{"an end that Stripe says", subscriptionEvent(updated, aSubscription(nil)), knows(aSubscription(func(o *billing.SubscriptionObject) { o.Status = "canceled" })), tray{},
+			billing.Change{State: billing.Done, Customer: party, Facts: fact(func(f *billing.Fact) { fromStripe(f); f.Status = "canceled" }), ProPrices: []string{"price_pro"}}},
 		{"a subscription that is gone", subscriptionEvent(updated, aSubscription(nil)), knows(billing.SubscriptionObject{}).without(), tray{},
 			billing.Change{State: billing.Done, Customer: party, Facts: fact(func(*billing.Fact) {}), ProPrices: []string{"price_pro"}}},
 		{"a status that nobody knows", subscriptionEvent(updated, aSubscription(func(o *billing.SubscriptionObject) { o.Status = "asleep" })), nil, tray{}, parked(`status "asleep" is not known`, "")},
@@ -260,9 +272,17 @@ func TestEventComesTo(t *testing.T) {
 		{"an invoice for no subscription", invoiceEvent("invoice.paid", billing.InvoiceObject{Prices: []billing.Price{pro}}), &till{}, tray{},
 			billing.Change{State: billing.Done, Customer: party, Payment: payment(60), ProPrices: []string{"price_pro"}}},
 		{"an invoice of nothing of ours", invoiceEvent("invoice.paid", billing.InvoiceObject{Subscription: "sub_1", Prices: []billing.Price{plain}}), nil, tray{},
+			billing.Change{State: billing.Ignored, Reason: "no line of Pro", Customer: party, Facts: plainFact, Payment: payment(0)}},
+		{"an invoice of nothing of ours that failed", invoiceEvent("invoice.payment_failed", billing.InvoiceObject{Subscription: "sub_1", Prices: []billing.Price{plain}}), nil, tray{},
+			billing.Change{State: billing.Ignored, Reason: "no line of Pro", Customer: party, Facts: []billing.Fact{with(plainFact[0], func(f *billing.Fact) { f.Kind = billing.FactFailed })}}},
+		{"an invoice of nothing of ours, for no subscription", invoiceEvent("invoice.paid", billing.InvoiceObject{Prices: []billing.Price{plain}}), nil, tray{},
+			billing.Change{State: billing.Ignored, Reason: "no line of Pro", Customer: party, Payment: payment(0)}},
+		{"an invoice without lines, of a subscription not heard of", invoiceEvent("invoice.paid", billing.InvoiceObject{Subscription: "sub_1"}), nil, tray{}, parked("what the invoice is for is not known", "subscription:sub_1")},
+		{"with lines left out, of a subscription not heard of", invoiceEvent("invoice.payment_failed", billing.InvoiceObject{Subscription: "sub_1", Prices: []billing.Price{plain}, MoreLines: true}), nil, tray{}, parked("what the invoice is for is not known", "subscription:sub_1")},
+		{"an invoice without lines, for no subscription", invoiceEvent("invoice.paid", billing.InvoiceObject{}), nil, tray{},
 			billing.Change{State: billing.Ignored, Reason: "no line of Pro", Customer: party, Payment: payment(0)}},
 		{"of a Pro subscription, for something else", invoiceEvent("invoice.paid", billing.InvoiceObject{Subscription: "sub_1", Prices: []billing.Price{plain}}), nil, tray{subscriptions: []string{"sub_1"}},
-			billing.Change{State: billing.Done, Customer: party, Facts: []billing.Fact{with(paidFact[0], func(f *billing.Fact) { f.Pro = false })}, Payment: payment(0)}},
+			billing.Change{State: billing.Done, Customer: party, Facts: plainFact, Payment: payment(0)}},
 		{"of a Pro subscription, without lines", invoiceEvent("invoice.paid", billing.InvoiceObject{Subscription: "sub_1"}), nil, tray{subscriptions: []string{"sub_1"}},
 			billing.Change{State: billing.Done, Customer: party, Facts: paidFact, Payment: payment(60)}},
 		{"of a Pro subscription, with lines left out", invoiceEvent("invoice.paid", billing.InvoiceObject{Subscription: "sub_1", Prices: []billing.Price{plain}, MoreLines: true}), nil, tray{subscriptions: []string{"sub_1"}},
@@ -272,7 +292,7 @@ func TestEventComesTo(t *testing.T) {
 			billing.Change{State: billing.Done, Customer: party, Facts: paidFact, Payment: payment(60), ProPrices: []string{"price_pro"}}},
 		{"with lines left out, of which none is", invoiceEvent("invoice.paid", billing.InvoiceObject{Subscription: "sub_1", Prices: []billing.Price{plain}, MoreLines: true}),
 			&till{invoices: map[string]billing.InvoiceObject{"in_1": {Subscription: "sub_1", Prices: []billing.Price{plain, plain}}}}, tray{},
-			billing.Change{State: billing.Ignored, Reason: "no line of Pro", Customer: party, Payment: payment(0)}},
+			billing.Change{State: billing.Ignored, Reason: "no line of Pro", Customer: party, Facts: plainFact, Payment: payment(0)}},
 		{"with lines left out, and it is gone", invoiceEvent("invoice.paid", billing.InvoiceObject{Subscription: "sub_1", Prices: []billing.Price{plain}, MoreLines: true}), &till{}, tray{subscriptions: []string{"sub_1"}},
 			billing.Change{State: billing.Done, Customer: party, Facts: paidFact, Payment: payment(60)}},
 		{"an unclear line", invoiceEvent("invoice.paid", billing.InvoiceObject{Subscription: "sub_1", Prices: []billing.Price{unclear}}), nil, tray{}, parked("price_what", "price:price_what")},
@@ -327,10 +347,10 @@ func TestEventComesTo(t *testing.T) {
 			if !strings.Contains(got.Reason, tt.want.Reason) || got.Reason != "" && tt.want.Reason == "" {
 				t.Errorf("the reason is %q, want %q", got.Reason, tt.want.Reason)
 			}
-			if got.EventID != "evt_1" || got.By != "job stripe_event/evt_1, claim 7, try 2" {
+			if got.EventID != "evt_1" || got.Claim != 7 || got.By != "job stripe_event/evt_1, claim 7, try 2" {
 				t.Errorf("event %s, by %q", got.EventID, got.By)
 			}
-			if diff := cmp.Diff(tt.want, got, cmpopts.IgnoreFields(billing.Change{}, "EventID", "By", "Reason")); diff != "" {
+			if diff := cmp.Diff(tt.want, got, cmpopts.IgnoreFields(billing.Change{}, "EventID", "Claim", "By", "Reason")); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			if want := []string{"a.type " + string(tt.want.State)}; !slices.Equal(w.observed, want) {
@@ -402,13 +422,13 @@ func TestWhatIsAwayIsTriedAgain(t *testing.T) {
 		"the inbox's decision": {billing.Event{}, nil, map[string]error{"apply": away}},
 		"its prices":           {subscription, nil, map[string]error{"prices": away}},
 		"its prices again":     {invoiceEvent("invoice.paid", billing.InvoiceObject{Subscription: "sub_1"}), nil, map[string]error{"prices": away}},
-		"a subscription":       {subscription, &till{err: stranger, subscriptions: map[string]billing.SubscriptionObject{"sub_1": {}}}, nil},
+		"a subscription":       {subscription, &till{err: errStripe, subscriptions: map[string]billing.SubscriptionObject{"sub_1": {}}}, nil},
 		"a price":              {subscription, &priceAway, nil},
-		"an invoice":           {invoiceEvent("invoice.paid", billing.InvoiceObject{MoreLines: true}), &till{err: stranger, invoices: map[string]billing.InvoiceObject{"in_1": {}}}, nil},
+		"an invoice":           {invoiceEvent("invoice.paid", billing.InvoiceObject{MoreLines: true}), &till{err: errStripe, invoices: map[string]billing.InvoiceObject{"in_1": {}}}, nil},
 		"an invoice's subscription": {invoiceEvent("invoice.paid", billing.InvoiceObject{Subscription: "sub_1", Prices: []billing.Price{pro}}),
-			&till{err: stranger, subscriptions: map[string]billing.SubscriptionObject{"sub_1": {}}}, nil},
-		"a method":            {billing.Event{Method: &billing.MethodObject{ID: "pm_1", Attached: true}}, &till{err: stranger, methods: map[string]billing.MethodObject{"pm_1": {}}}, nil},
-		"an intent's invoice": {chargeEvent(billing.ChargeObject{Intent: "pi_1"}), &till{err: stranger, invoiceOf: map[string]string{"pi_1": ""}}, nil},
+			&till{err: errStripe, subscriptions: map[string]billing.SubscriptionObject{"sub_1": {}}}, nil},
+		"a method":            {billing.Event{Method: &billing.MethodObject{ID: "pm_1", Attached: true}}, &till{err: errStripe, methods: map[string]billing.MethodObject{"pm_1": {}}}, nil},
+		"an intent's invoice": {chargeEvent(billing.ChargeObject{Intent: "pi_1"}), &till{err: errStripe, invoiceOf: map[string]string{"pi_1": ""}}, nil},
 	} {
 		i := &tray{err: tt.err}
 		var provider billing.Provider
@@ -417,10 +437,37 @@ func TestWhatIsAwayIsTriedAgain(t *testing.T) {
 		}
 		w := process(i, reads(tt.event), provider)
 		err := w.handle(t)
-		if !errors.Is(err, stranger) && !errors.Is(err, away) || jobs.IsPermanent(err) || len(i.applied) > 0 || len(w.observed) > 0 {
+		if !errors.Is(err, errStripe) && !errors.Is(err, away) || jobs.IsPermanent(err) || len(i.applied) > 0 || len(w.observed) > 0 {
 			t.Errorf("%s is away: applied %+v, %v", name, i.applied, err)
 		}
 	}
 }
 
-var priceAway = till{err: stranger, prices: map[string]billing.Price{"price_what": {}}}
+var priceAway = till{err: errStripe, prices: map[string]billing.Price{"price_what": {}}}
+
+// What is parked on arrival nobody will hear of from a job.
+func TestIntakeTellsOfWhatItParks(t *testing.T) {
+	for _, tt := range []struct {
+		park  string
+		isNew bool
+		err   error
+	}{{"", true, nil}, {"no JSON", true, nil}, {"no JSON", false, nil}, {"no JSON", false, errStripe}} {
+		var observed []string
+		var log bytes.Buffer
+		intake := billing.NewIntake(door{isNew: tt.isNew, err: tt.err}, slog.New(slog.NewTextHandler(&log, nil)), func(kind string, state billing.EventState) { observed = append(observed, kind+" "+string(state)) })
+		isNew, err := intake.TakeIn(t.Context(), billing.Receipt{ID: "evt_1", Type: "a.type", Park: tt.park})
+		told := tt.park != "" && tt.isNew
+		if isNew != tt.isNew || !errors.Is(err, tt.err) || told != slices.Equal(observed, []string{"a.type parked"}) || told != strings.Contains(log.String(), "level=ERROR") {
+			t.Errorf("%+v: new %t, %v, observed %q, logged %q", tt, isNew, err, observed, log.String())
+		}
+	}
+}
+
+// door is an inbox that takes in, or not.
+type door struct {
+	billing.Inbox
+	isNew bool
+	err   error
+}
+
+func (d door) TakeIn(context.Context, billing.Receipt) (bool, error) { return d.isNew, d.err }

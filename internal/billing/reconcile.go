@@ -27,6 +27,7 @@ const (
 // Reconciler takes in what Stripe's webhooks never brought.
 type Reconciler struct {
 	inbox    Inbox
+	intake   *Intake
 	provider Provider
 	settling time.Duration
 	now      func() time.Time
@@ -36,8 +37,8 @@ type Reconciler struct {
 
 // NewReconciler returns a reconciler that runs once in every. missed is told of
 // events that never arrived.
-func NewReconciler(inbox Inbox, p Provider, every time.Duration, now func() time.Time, log *slog.Logger, missed func(n int)) *Reconciler {
-	return &Reconciler{inbox, p, min(settling, every), now, log, missed}
+func NewReconciler(inbox Inbox, intake *Intake, p Provider, every time.Duration, now func() time.Time, log *slog.Logger, missed func(n int)) *Reconciler {
+	return &Reconciler{inbox, intake, p, min(settling, every), now, log, missed}
 }
 
 // Handle is the handler of jobs.StripeReconcile. It goes through what happened
@@ -59,7 +60,7 @@ func (r *Reconciler) Handle(ctx context.Context, _ jobs.Job) error {
 	found := 0
 	take := func(page []Receipt) error {
 		for _, e := range page {
-			isNew, err := r.inbox.TakeIn(ctx, e)
+			isNew, err := r.intake.TakeIn(ctx, e)
 			if err != nil {
 				return fmt.Errorf("take in event: %w", err)
 			}

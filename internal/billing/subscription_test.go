@@ -115,6 +115,8 @@ func TestStand(t *testing.T) {
 			with(fetched(9, "past_due"), func(f *billing.Fact) { f.Seen = at(5) }), with(fetched(8, "active"), func(f *billing.Fact) { f.Seen = at(6) }),
 		}, onPro("active", 8)},
 
+		{"of two answers asked for at one time one holds", false, []billing.Fact{fetched(5, "past_due"), fetched(5, "active")}, onPro("past_due", 5)},
+
 		{"in one second by what was before", false, []billing.Fact{created(1, "active"), updated(2, "past_due", "unpaid"), updated(2, "active", "past_due")}, onPro("unpaid", 2)},
 		{"in one second there and back", false, []billing.Fact{created(1, "active"), updated(2, "past_due", "active"), updated(2, "active", "past_due")}, onPro("active", 2)},
 		{"in one second with what left it alone", false, []billing.Fact{created(1, "active"), updated(2, "active", "past_due"), with(updated(2, "", "past_due"), cancels), updated(2, "past_due", "unpaid")}, onPro("unpaid", 2)},

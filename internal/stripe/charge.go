@@ -52,7 +52,9 @@ func (c *Client) Charge(ctx context.Context, ch billing.Charge) (billing.ChargeO
 		"customer":       {ch.Customer},
 		"payment_method": {ch.Method},
 		"off_session":    {"true"},
-		"confirm":        {"true"},
+		// Without it an account's other methods might ask for the customer.
+		"payment_method_types[]": {"card"},
+		"confirm":                {"true"},
 
 		"metadata[" + fixField + "]":     {ch.FixID},
 		"metadata[" + attemptField + "]": {strconv.FormatInt(ch.Attempt, 10)},

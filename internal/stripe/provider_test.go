@@ -313,7 +313,7 @@ func TestChargeSaysWhatIsCertain(t *testing.T) {
 			mustPass(t, err)
 		}
 		want := []request{{"POST /v1/payment_intents", url.Values{
-			"amount": {"2900"}, "currency": {"usd"}, "customer": {"cus_1"}, "payment_method": {"pm_1"}, "off_session": {"true"}, "confirm": {"true"},
+			"amount": {"2900"}, "currency": {"usd"}, "customer": {"cus_1"}, "payment_method": {"pm_1"}, "off_session": {"true"}, "payment_method_types[]": {"card"}, "confirm": {"true"},
 			"metadata[gatehouse_fix_id]": {attempt.FixID}, "metadata[gatehouse_attempt]": {"3"},
 		}, "fix:" + attempt.FixID + ":charge:3"}}
 		if diff := cmp.Diff(want, s.requests(), cmp.AllowUnexported(request{})); diff != "" {

@@ -1,6 +1,7 @@
 package stripe
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -140,7 +141,7 @@ func (l *label) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	if err != nil {
 		return err
 	}
-	if text, err := jsontext.AppendUnquote(nil, v); err == nil && isID(string(text)) {
+	if text, err := jsontext.AppendUnquote(nil, v); err == nil && isID(string(text)) && !bytes.ContainsRune(text, '@') { // an address is none, and may be logged
 		*l = label(text)
 	}
 	return nil

@@ -23,7 +23,7 @@ type Metrics struct {
 	differs   *prometheus.GaugeVec
 	events    *prometheus.CounterVec
 	missed    prometheus.Counter
-	parked    prometheus.Gauge
+	parked    *prometheus.GaugeVec
 }
 
 // New registers a node's metrics with r; version is the build's.
@@ -85,10 +85,10 @@ func New(r prometheus.Registerer, version string) *Metrics {
 		Name: "gatehouse_stripe_events_missed_total",
 		Help: "Events that no webhook brought and the reconciler fetched.",
 	})
-	m.parked = prometheus.NewGauge(prometheus.GaugeOpts{
+	m.parked = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "gatehouse_stripe_parked_events",
-		Help: "Events that are parked, as counted twice a minute by each node.",
-	})
+		Help: "Events that are parked, by what they wait for: something (that may come, such as their customer), operator (somebody has to look). Counted twice a minute by each node.",
+	}, []string{"wait"})
 	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "gatehouse_build_info",
 		Help:        "Always 1: the labels say which build this is.",
@@ -145,8 +145,11 @@ func (m *Metrics) Event(kind, state string) { m.events.WithLabelValues(kind, sta
 // EventsMissed counts events that the reconciler fetched.
 func (m *Metrics) EventsMissed(n int) { m.missed.Add(float64(n)) }
 
-// Parked says how many events are parked.
-func (m *Metrics) Parked(n int) { m.parked.Set(float64(n)) }
+// Parked says how many events are parked, for something or for an operator.
+func (m *Metrics) Parked(waiting, stuck int) {
+	m.parked.WithLabelValues("something").Set(float64(waiting))
+	m.parked.WithLabelValues("operator").Set(float64(stuck))
+}
 
 // MailDomain counts the outcome of a check of a mail domain.
 func (m *Metrics) MailDomain(outcome string) { m.mail.WithLabelValues(outcome).Inc() }

@@ -124,7 +124,7 @@ func Export(r Reader, id string) (d account.Data, err error) {
 	if err != nil {
 		return d, err
 	}
-	d.Events, err = List(r, "SELECT "+eventColumns+", e.payload"+fromEvents+" WHERE e.customer_id = $1 ORDER BY e.received_at, e.id", []any{id}, func(scan Scan) (billing.StoredEvent, error) {
+	d.Events, err = List(r, "SELECT "+eventColumns+", e.payload"+fromEvents+" WHERE e.customer_id = $1 AND e.customer_id <> '' ORDER BY e.received_at, e.id", []any{id}, func(scan Scan) (billing.StoredEvent, error) {
 		var payload []byte
 		e, err := scanEvent(scan, &payload)
 		e.Payload = payload
@@ -149,7 +149,7 @@ func Erase(t Tx, id string, at time.Time) (e account.Erased, was account.Data, e
 	_, err = t.Exec("UPDATE customers SET name = '', email = '', email_canonical = 'erased:' || id, company = '', erased_at = $2 WHERE id = $1", id, at.UnixMicro())
 	for _, removal := range []string{
 		"DELETE FROM api_keys WHERE customer_id = $1", "DELETE FROM outcomes WHERE customer_id = $1", "DELETE FROM jobs WHERE subject = $1",
-		"DELETE FROM payment_methods WHERE customer_id = $1", "UPDATE fixes SET external_id = id, repository = '', pull_request = '' WHERE customer_id = $1",
+		"DELETE FROM payment_methods WHERE customer_id = $1", "UPDATE fixes SET external_id = id, repository = '', pull_request = '', begun_at = 0 WHERE customer_id = $1",
 	} {
 		if err == nil {
 			_, err = t.Exec(removal, id)

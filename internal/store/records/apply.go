@@ -22,7 +22,7 @@ func Apply(t Tx, c billing.Change) (billing.StoredEvent, error) {
 		return billing.StoredEvent{}, err
 	}
 	e, err := Event(t, c.EventID)
-	if err != nil || e.State != billing.Received {
+	if err != nil || e.State != billing.Received || c.Claim != 0 && c.Claim != e.Claim { // or it was queued anew since
 		return e, err
 	}
 	var did []string
@@ -55,7 +55,7 @@ func ownerOf(t Tx, c billing.Change) (string, error) {
 		looks = append(looks, look{"SELECT customer_id FROM payments WHERE id = $1", c.Payment.ID})
 	}
 	if r := c.Reversal; r != nil {
-		looks = append(looks, look{"SELECT customer_id FROM payments WHERE id = $1", r.Payment}, look{"SELECT max(customer_id) FROM payments WHERE intent = $1", r.Intent})
+		looks = append(looks, look{"SELECT customer_id FROM payments WHERE id = $1", r.Payment}, look{"SELECT max(customer_id) FROM payments WHERE intent = $1 AND intent <> ''", r.Intent})
 	}
 	looks = append(looks,
 		look{"SELECT id FROM customers WHERE stripe_customer_id = $1", c.Customer.StripeID},
@@ -98,7 +98,7 @@ func effects(t Tx, c *billing.Change, owner string) (did []string, err error) {
 	case owner == "" && c.Method != nil && c.Customer == billing.Party{}:
 		// Whose it was is not known yet; that it is gone must be, when it is.
 		return []string{"noted for when it is known whose it is"}, noteMethod(t, "", *c.Method)
-	case owner == "" && c.State == billing.Ignored:
+	case owner == "" && c.State == billing.Ignored && len(c.Facts) == 0:
 		return nil, nil
 	case owner == "" && c.Reversal != nil:
 		c.State, c.Reason, c.WaitsFor = billing.Parked, "what was paid with it is not known", waitForPayment(*c.Reversal)
@@ -117,8 +117,11 @@ func effects(t Tx, c *billing.Change, owner string) (did []string, err error) {
 	}
 	for _, f := range c.Facts {
 		note("", insertFact(t, owner, f))
+		if f.Pro {
+			note("", wake(t, billing.WaitsForSubscription, f.SubscriptionID))
+		}
 	}
-	if m := c.Method; m != nil && err == nil {
+	if m := c.Method; m != nil && err == nil && !p.erased {
 		note("", noteMethod(t, owner, *m))
 		if !m.AttachedAt.IsZero() && m.Credits > 0 && err == nil {
 			note(p.grant(m.Credits, billing.PaymentMethodAdded, "payment_method:"+owner))
@@ -162,7 +165,8 @@ func learnPrice(t Tx, id string) error {
 	if err != nil || n == 0 {
 		return err
 	}
-	return wake(t, billing.WaitsForPrice, id)
+	// All that wait for any price: one of several that an event named is enough.
+	return wakeAll(t, billing.WaitsForPrice)
 }
 
 // insertFact keeps what an event told of a subscription: of two tries the newer.
@@ -287,54 +291,50 @@ func reverse(t Tx, p *purse, c *billing.Change) (string, error) {
 	if r.Cents > 0 {
 		cents = r.Cents
 	}
+	// What went back and what is claimed back may be the same money: of a payment
+	// no more is countered than it bought.
+	owed := func() int64 { return min(credits, refunded+disputed) }
+	before := owed()
 	if r.Dispute == "" {
-		n := min(share(credits, r.To, cents)-share(credits, r.From, cents), credits-refunded-disputed)
-		if n <= 0 {
+		part := share(credits, r.To, cents) - share(credits, r.From, cents)
+		if part <= 0 {
 			return "", nil
 		}
-		did, err := p.take(n, billing.Refunded, fmt.Sprintf("refund:%s:%d", r.Charge, r.To))
+		refunded += part
+		did, err := p.take(owed()-before, billing.Refunded, fmt.Sprintf("refund:%s:%d", r.Charge, r.To))
 		if err != nil || did == "" {
 			return did, err
 		}
-		_, err = t.Exec("UPDATE payments SET refunded = refunded + $2 WHERE id = $1", id, n)
+		_, err = t.Exec("UPDATE payments SET refunded = $2 WHERE id = $1", id, refunded)
 		return did, err
 	}
-	return dispute(t, p, r, id, min(share(credits, r.DisputeCents, cents), credits-refunded-disputed))
-}
-
-// dispute counters n credits once for a dispute, and gives them back when it is
-// won. That it is closed may be heard before that it was opened.
-func dispute(t Tx, p *purse, r billing.Reversal, payment string, n int64) (string, error) {
-	var did []string
-	opened, won := "dispute:"+r.Dispute, "dispute_won:"+r.Dispute
-	if n > 0 {
-		what, err := p.take(n, billing.Disputed, opened)
-		if err != nil {
-			return "", err
-		}
-		if what != "" {
-			did = append(did, what)
-			if _, err := t.Exec("UPDATE payments SET disputed = disputed + $2 WHERE id = $1", payment, n); err != nil {
-				return "", err
-			}
-		}
+	part := share(credits, r.DisputeCents, cents)
+	if part == 0 {
+		return "", nil
 	}
-	if r.Won {
-		var taken int64
-		err := t.Row("SELECT coalesce(max(debt - amount), 0) FROM ledger_entries WHERE reference = $1", []any{opened}, &taken)
-		if err != nil || taken == 0 {
-			return strings.Join(did, "; "), err
-		}
-		what, err := p.grant(taken, billing.DisputeWon, won)
-		if err == nil && what != "" {
-			did = append(did, what)
-			_, err = t.Exec("UPDATE payments SET disputed = disputed - $2 WHERE id = $1", payment, taken)
-		}
-		if err != nil {
-			return "", err
-		}
+	disputed += part
+	did, err := p.take(owed()-before, billing.Disputed, "dispute:"+r.Dispute)
+	if err == nil && did == "" { // it was opened before
+		disputed -= part
 	}
-	return strings.Join(did, "; "), nil
+	if err == nil && r.Won { // which may be heard before that it was opened
+		var taken int64 // no more is given back, whatever it is about by now
+		if err := t.Row("SELECT coalesce(max(debt - amount), 0) FROM ledger_entries WHERE reference = $1", []any{"dispute:" + r.Dispute}, &taken); err != nil {
+			return did, err
+		}
+		open := disputed
+		before, disputed = owed(), max(disputed-part, 0)
+		var won string
+		won, err = p.grant(min(before-owed(), taken), billing.DisputeWon, "dispute_won:"+r.Dispute)
+		if won == "" { // it was won before
+			disputed = open
+		}
+		did = strings.Trim(did+"; "+won, "; ")
+	}
+	if err == nil {
+		_, err = t.Exec("UPDATE payments SET disputed = $2 WHERE id = $1", id, disputed)
+	}
+	return did, err
 }
 
 // share is how many of some credits a part of their price is, rounded down

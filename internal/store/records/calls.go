@@ -2,6 +2,7 @@ package records
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"gatehouse/internal/account"
@@ -153,8 +154,11 @@ func (c Calls) ProPrices(ctx context.Context, prices []string, subscription stri
 }
 
 // Revisit implements billing.Inbox.
-func (c Calls) Revisit(ctx context.Context) (queued, parked int, err error) {
-	type result struct{ queued, parked int }
+func (c Calls) Revisit(ctx context.Context) (queued int, parked billing.ParkedEvents, err error) {
+	type result struct {
+		queued int
+		parked billing.ParkedEvents
+	}
 	done, err := Write(ctx, c.runner, "revisit_events", func(t Tx) (r result, err error) {
 		r.queued, r.parked, err = Revisit(t)
 		return r, err
@@ -189,9 +193,32 @@ func (c Calls) Events(ctx context.Context, f billing.EventFilter, before string,
 }
 
 // Replay implements billing.InboxAdmin.
-func (c Calls) Replay(ctx context.Context, f billing.EventFilter) (int, error) {
-	return Write(ctx, c.runner, "replay_events", func(t Tx) (int, error) { return Replay(t, f) })
+func (c Calls) Replay(ctx context.Context, f billing.EventFilter) (queued int, err error) {
+	if f.ID != "" {
+		return Write(ctx, c.runner, "replay_events", func(t Tx) (int, error) { return Requeue(t, []string{f.ID}, byOperator) })
+	}
+	for before := ""; ; {
+		some, err := c.Events(ctx, f, before, replaySome)
+		if err != nil || len(some) == 0 {
+			return queued, err
+		}
+		var ids []string
+		for _, e := range some {
+			before, ids = e.ID, append(ids, e.ID)
+		}
+		slices.Sort(ids) // so that two commands never wait for each other in a circle
+		n, err := Write(ctx, c.runner, "replay_events", func(t Tx) (int, error) { return Requeue(t, ids, byOperator) })
+		queued += n
+		if err != nil {
+			return queued, err
+		}
+	}
 }
+
+// replaySome is how many events one transaction queues: some ten ms.
+const replaySome = 200
+
+const byOperator = "replayed by an operator"
 
 // BeginFix implements billing.FixStore.
 func (c Calls) BeginFix(ctx context.Context, o billing.FixOrder, keep *idempotency.Once[billing.FixResult]) (billing.FixResult, error) {

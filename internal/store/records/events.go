@@ -9,7 +9,7 @@ import (
 	"gatehouse/internal/jobs"
 )
 
-const eventColumns = "e.id, e.type, e.state, e.reason, e.waits_for, e.customer_id, e.received_at, e.decided_at, e.history, coalesce(j.tries, 0), j.dead_at IS NOT NULL, coalesce(j.reason, '')"
+const eventColumns = "e.id, e.type, e.state, e.reason, e.waits_for, e.customer_id, e.received_at, e.decided_at, e.history, coalesce(j.tries, 0), coalesce(j.claim, 0), e.state = 'received' AND (j.dead_at IS NOT NULL OR j.kind IS NULL), coalesce(j.reason, '')"
 
 const fromEvents = " FROM stripe_events e LEFT JOIN jobs j ON j.kind = 'stripe_event' AND j.subject = e.id"
 
@@ -18,7 +18,7 @@ func scanEvent(scan Scan, more ...any) (e billing.StoredEvent, err error) {
 	var decided *int64
 	var history, failure string
 	err = scan(append([]any{
-		&e.ID, &e.Type, &e.State, &e.Reason, &e.WaitsFor, &e.CustomerID, &received, &decided, &history, &e.Tries, &e.Dead, &failure,
+		&e.ID, &e.Type, &e.State, &e.Reason, &e.WaitsFor, &e.CustomerID, &received, &decided, &history, &e.Tries, &e.Claim, &e.Dead, &failure,
 	}, more...)...)
 	e.ReceivedAt, e.DecidedAt = Instant(received), Optional(decided)
 	e.History = strings.Split(strings.TrimSuffix(history, "\n"), "\n")
@@ -53,12 +53,12 @@ func InsertEvent(t Tx, r billing.Receipt) (isNew bool, err error) {
 		return false, err
 	}
 	state, lines := Arrival(r)
-	history := ""
+	var history strings.Builder
 	for _, line := range lines {
-		history += step(now, line)
+		history.WriteString(step(now, line))
 	}
 	n, err := t.Exec("INSERT INTO stripe_events (id, type, payload, state, reason, received_at, history) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
-		r.ID, r.Type, r.Payload, state, r.Park, now, history)
+		r.ID, r.Type, r.Payload, state, r.Park, now, history.String())
 	if err == nil && n == 1 && r.Park == "" {
 		err = Enqueue(t, jobs.StripeEvent, r.ID)
 	}
@@ -77,7 +77,7 @@ func Event(r Reader, id string) (e billing.StoredEvent, err error) {
 
 // where says in SQL which events a filter means; its arguments are $1 to $4.
 const where = ` WHERE ($1 = '' OR e.id = $1) AND ($2 = '' OR e.state = $2) AND ($3 = '' OR e.type = $3)
-	AND ($4 = 0 OR e.state = 'received' AND j.dead_at IS NOT NULL)`
+	AND ($4 = 0 OR e.state = 'received' AND (j.dead_at IS NOT NULL OR j.kind IS NULL))`
 
 func eventArgs(f billing.EventFilter) []any {
 	dead := 0
@@ -99,34 +99,44 @@ func Events(r Reader, f billing.EventFilter, before string, limit int) ([]billin
 		append(eventArgs(f), from, before, limit), func(scan Scan) (billing.StoredEvent, error) { return scanEvent(scan) })
 }
 
-// Replay queues events again. Those that can't be read are left out: no job
-// could apply them.
-func Replay(t Tx, f billing.EventFilter) (n int, err error) {
-	ids, err := List(t, "SELECT e.id"+fromEvents+where+" AND e.payload <> $5 ORDER BY e.received_at, e.id", append(eventArgs(f), []byte{}), Text)
+// Requeue has events decided again, and says how many. Those of which nothing is
+// left are passed over: no job could apply them.
+func Requeue(t Tx, ids []string, why string) (n int, err error) {
+	now, err := t.Now()
 	if err != nil {
 		return 0, err
 	}
-	return len(ids), requeue(t, ids, "replayed by an operator")
-}
-
-// requeue has events decided again.
-func requeue(t Tx, ids []string, why string) error {
-	now, err := t.Now()
-	if err != nil {
-		return err
-	}
 	for _, id := range ids {
-		if _, err := t.Exec("UPDATE stripe_events SET state = 'received', waits_for = '', history = history || $2 WHERE id = $1", id, step(now, "queued again: "+why)); err != nil {
-			return err
+		changed, err := t.Exec("UPDATE stripe_events SET state = 'received', waits_for = '', history = history || $2 WHERE id = $1 AND length(payload) > 0", id, step(now, "queued again: "+why))
+		if err != nil {
+			return n, err
 		}
+		if changed == 0 {
+			continue
+		}
+		n++
 		// A job that runs just now decides by what was; its claim ends here.
 		if _, err := t.Exec(`INSERT INTO jobs (kind, subject, created_at, due_at, claim) VALUES ($1, $2, $3, $3, $3)
 			ON CONFLICT (kind, subject) DO UPDATE SET due_at = excluded.due_at, claim = jobs.claim + 1, tries = 0, running = false, dead_at = NULL, reason = ''`,
 			string(jobs.StripeEvent), id, now); err != nil {
-			return err
+			return n, err
 		}
 	}
-	return nil
+	return n, nil
+}
+
+func requeue(t Tx, ids []string, why string) error {
+	_, err := Requeue(t, ids, why)
+	return err
+}
+
+// wakeAll queues the events that wait for anything of a kind.
+func wakeAll(t Tx, prefix string) error {
+	ids, err := List(t, "SELECT id FROM stripe_events WHERE state = 'parked' AND waits_for >= $1 AND waits_for < $2 ORDER BY id || ''", []any{prefix, prefix + "\x7f"}, Text)
+	if err != nil {
+		return err
+	}
+	return requeue(t, ids, prefix+" something is known")
 }
 
 // wake queues the events that wait for something that is there now.
@@ -134,7 +144,7 @@ func wake(t Tx, prefix, id string) error {
 	if id == "" {
 		return nil
 	}
-	ids, err := List(t, "SELECT id FROM stripe_events WHERE state = 'parked' AND waits_for = $1 ORDER BY id", []any{prefix + id}, Text)
+	ids, err := List(t, "SELECT id FROM stripe_events WHERE state = 'parked' AND waits_for = $1 ORDER BY id || ''", []any{prefix + id}, Text)
 	if err != nil {
 		return err
 	}
@@ -143,31 +153,33 @@ func wake(t Tx, prefix, id string) error {
 
 // Revisit queues the events whose wait has ended without anybody waking them:
 // what they wait for came in the same moment, or with a sign-up.
-func Revisit(t Tx) (queued, parked int, err error) {
+func Revisit(t Tx) (queued int, parked billing.ParkedEvents, err error) {
 	ids, err := List(t, `SELECT e.id FROM stripe_events e WHERE e.state = 'parked' AND e.waits_for <> '' AND (
 		EXISTS (SELECT 1 FROM customers c WHERE c.stripe_customer_id = substr(e.waits_for, 17) AND e.waits_for LIKE 'stripe_customer:%')
 		OR EXISTS (SELECT 1 FROM customers c WHERE c.id = substr(e.waits_for, 10) AND e.waits_for LIKE 'customer:%')
 		OR EXISTS (SELECT 1 FROM pro_prices p WHERE p.id = substr(e.waits_for, 7) AND e.waits_for LIKE 'price:%')
 		OR EXISTS (SELECT 1 FROM payments p WHERE p.id = substr(e.waits_for, 9) AND p.customer_id <> '' AND e.waits_for LIKE 'payment:%')
-		OR EXISTS (SELECT 1 FROM payments p WHERE p.intent = substr(e.waits_for, 9) AND p.customer_id <> '' AND e.waits_for LIKE 'payment:%')
-		) ORDER BY e.id LIMIT 500`, nil, Text)
+		OR EXISTS (SELECT 1 FROM payments p WHERE p.intent = substr(e.waits_for, 9) AND p.intent <> '' AND p.customer_id <> '' AND e.waits_for LIKE 'payment:%')
+		OR EXISTS (SELECT 1 FROM subscription_facts f WHERE f.subscription_id = substr(e.waits_for, 14) AND f.pro AND e.waits_for LIKE 'subscription:%')
+		) ORDER BY e.id || '' LIMIT 500`, nil, Text) // not by the index of ids, which would read all events
 	if err == nil {
 		err = requeue(t, ids, "what it waited for is there")
 	}
 	if err == nil {
-		err = t.Row("SELECT count(*) FROM stripe_events WHERE state = 'parked'", nil, &parked)
+		err = t.Row("SELECT count(nullif(waits_for, '')), count(*) - count(nullif(waits_for, '')) FROM stripe_events WHERE state = 'parked'", nil, &parked.Waiting, &parked.Stuck)
 	}
 	return len(ids), parked, err
 }
 
-// SweepEvents removes events that were settled long ago.
+// SweepEvents removes events that were settled long ago, or have waited so long
+// for something that never came.
 func SweepEvents(t Tx, limit int) (int64, error) {
 	now, err := t.Now()
 	if err != nil {
 		return 0, err
 	}
 	return t.Exec(`DELETE FROM stripe_events WHERE id IN (SELECT id FROM stripe_events
-		WHERE received_at < $1 AND decided_at < $1 AND state IN ('done', 'ignored') ORDER BY received_at LIMIT $2)`, now-billing.EventLife.Microseconds(), limit)
+		WHERE received_at < $1 AND decided_at < $1 AND (state IN ('done', 'ignored') OR state = 'parked' AND waits_for <> '') ORDER BY received_at LIMIT $2)`, now-billing.EventLife.Microseconds(), limit)
 }
 
 // Cursor reads how far the reconciler has come; its zero value: nowhere.
@@ -196,8 +208,10 @@ func QueueReconcile(t Tx, every time.Duration) error {
 	if err != nil || now-microsOf(c.BegunAt) < every.Microseconds() {
 		return err
 	}
-	// One that was given up, as when Stripe was away for days, must not be the last.
-	if _, err := t.Exec("DELETE FROM jobs WHERE kind = $1 AND subject = $2 AND dead_at IS NOT NULL", string(jobs.StripeReconcile), reconciling); err != nil {
+	// One that failed may wait for hours, or be dead: what was missed meanwhile
+	// must not wait as long.
+	if _, err := t.Exec("UPDATE jobs SET due_at = $2, tries = 0, dead_at = NULL WHERE kind = $1 AND NOT running AND (dead_at IS NOT NULL OR due_at > $3)",
+		string(jobs.StripeReconcile), now, now+every.Microseconds()); err != nil {
 		return err
 	}
 	return Enqueue(t, jobs.StripeReconcile, reconciling)
@@ -243,19 +257,16 @@ func decided(t Tx, c billing.Change, owner string) error {
 	if err != nil {
 		return err
 	}
-	var erased bool
-	if err := t.Row("SELECT EXISTS (SELECT 1 FROM customers WHERE id = $1 AND erased_at IS NOT NULL)", []any{owner}, &erased); err != nil {
-		return err
-	}
-	if erased && c.State == billing.Parked { // its payload goes, so nothing can come of it
-		c.State, c.Reason, c.WaitsFor = billing.Ignored, c.Reason+"; "+ofErased, ""
-	}
 	what := fmt.Sprintf("%s by %s: %s", c.State, c.By, c.Reason)
 	if c.WaitsFor != "" {
 		what += "; waits for " + c.WaitsFor
 	}
-	_, err = t.Exec(`UPDATE stripe_events SET state = $2, reason = $3, waits_for = $4, customer_id = $5, decided_at = $6, history = history || $7
+	_, err = t.Exec(`UPDATE stripe_events SET state = $2, reason = $3, waits_for = $4, customer_id = CASE WHEN $5 <> '' THEN $5 ELSE customer_id END, decided_at = $6, history = history || $7
 		WHERE id = $1 AND state = 'received'`, c.EventID, string(c.State), c.Reason, c.WaitsFor, owner, now, step(now, what))
+	var erased bool
+	if err == nil {
+		err = t.Row("SELECT EXISTS (SELECT 1 FROM customers WHERE id = $1 AND erased_at IS NOT NULL)", []any{owner}, &erased)
+	}
 	if err == nil && erased {
 		err = blank(t, owner)
 	}
@@ -271,10 +282,10 @@ func blank(t Tx, owner string) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.Exec("UPDATE stripe_events SET state = 'ignored', reason = $2, waits_for = '', decided_at = $3, history = history || $4 WHERE customer_id = $1 AND state = 'parked'",
+	_, err = t.Exec("UPDATE stripe_events SET state = 'ignored', reason = $2, waits_for = '', decided_at = $3, history = history || $4 WHERE customer_id = $1 AND customer_id <> '' AND state = 'parked'",
 		owner, ofErased, now, step(now, "ignored: "+ofErased))
 	if err == nil {
-		_, err = t.Exec("UPDATE stripe_events SET payload = $2 WHERE customer_id = $1 AND state <> 'received' AND payload <> $2", owner, []byte{})
+		_, err = t.Exec("UPDATE stripe_events SET payload = $2 WHERE customer_id = $1 AND customer_id <> '' AND state <> 'received' AND payload <> $2", owner, []byte{})
 	}
 	return err
 }

@@ -98,7 +98,7 @@ func BeginFix(t Tx, o billing.FixOrder) (billing.FixResult, error) {
 
 // cantCharge is why a customer without credits can't have a fix charged.
 func cantCharge(c account.Customer, method string, o billing.FixOrder) error {
-	why := ""
+	var why string
 	switch {
 	case method == "":
 		why = "add a payment method, or subscribe to Pro."

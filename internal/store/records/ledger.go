@@ -45,13 +45,14 @@ type purse struct {
 	t                     Tx
 	customerID            string
 	balance, debt, number int64
+	erased                bool
 }
 
 // openPurse reads the credits of a customer who is locked.
 func openPurse(t Tx, customerID string) (*purse, error) {
 	p := &purse{t: t, customerID: customerID}
-	err := t.Row("SELECT credit_balance, credit_debt, (SELECT coalesce(max(number), 0) FROM ledger_entries WHERE customer_id = $1) FROM customers WHERE id = $1",
-		[]any{customerID}, &p.balance, &p.debt, &p.number)
+	err := t.Row("SELECT credit_balance, credit_debt, (SELECT coalesce(max(number), 0) FROM ledger_entries WHERE customer_id = $1), erased_at IS NOT NULL FROM customers WHERE id = $1",
+		[]any{customerID}, &p.balance, &p.debt, &p.number, &p.erased)
 	return p, missingCustomer(err)
 }
 

@@ -2,6 +2,8 @@ package storetest
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -96,7 +98,7 @@ var inboxTests = map[string]func(*testing.T, Backend){
 			if !bytes.Equal(got.Payload, payload) {
 				t.Errorf("%d octets came back as %d others", len(payload), len(got.Payload))
 			}
-			got.Payload, want.Payload = nil, nil
+			got.Payload, want.Payload, got.Claim = nil, nil, 0
 			if diff := gocmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -204,21 +206,81 @@ var inboxTests = map[string]func(*testing.T, Backend){
 			t.Errorf("the second decision made known %q, %v", known, err)
 		}
 	},
-	"DecidedByManyAtOnceIsOnce": func(t *testing.T, b Backend) {
-		o, _, _ := signUp(t, b, "ada@example.dev")
+	"OnlyTheLastClaimDecides": func(t *testing.T, b Backend) {
 		takeIn(t, b, receipt("evt_1"))
-		takeIn(t, b, receipt("evt_2")) // of nobody
-		atOnce(t, 20, fault.Internal, func(i int) error {
-			c := billing.Change{EventID: "evt_1", By: fmt.Sprint("job ", i), State: billing.Done, Customer: billing.Party{CustomerID: o.ID}, Payment: &billing.Payment{ID: "in_1", Credits: 60, Source: billing.ProPayment}}
-			if i%2 == 1 {
-				c.EventID, c.Customer = "evt_2", billing.Party{StripeID: "cus_2"}
+		late := claimOne(t, b, jobs.StripeEvent)
+		if n, err := b.Replay(t.Context(), billing.EventFilter{ID: "evt_1"}); err != nil || n != 1 {
+			t.Fatalf("replayed %d, %v", n, err)
+		}
+		last := claimOne(t, b, jobs.StripeEvent)
+		for _, tt := range []struct {
+			claim int64
+			want  billing.EventState
+		}{{late.Claim, billing.Received}, {last.Claim + 1, billing.Received}, {last.Claim, billing.Ignored}} {
+			e, err := b.Apply(t.Context(), billing.Change{EventID: "evt_1", Claim: tt.claim, State: billing.Ignored, ProPrices: []string{"price_1"}})
+			known, _, err2 := b.ProPrices(t.Context(), []string{"price_1"}, "")
+			if err := errors.Join(err, err2); err != nil || e.State != tt.want || e.Claim != last.Claim || len(known) > 0 && tt.want == billing.Received {
+				t.Errorf("by claim %d of %d: %+v, %v; known are %q", tt.claim, last.Claim, e, err, known)
 			}
-			_, err := b.Apply(t.Context(), c)
+		}
+	},
+	"WithoutItsJobItIsDead": func(t *testing.T, b Backend) {
+		for _, id := range []string{"evt_1", "evt_2"} {
+			takeIn(t, b, receipt(id))
+			if n, err := b.DropJobs(t.Context(), jobs.Filter{Kind: jobs.StripeEvent, Subject: id}); err != nil || n != 1 {
+				t.Fatalf("dropped %d, %v", n, err)
+			}
+		}
+		_, err := b.Apply(t.Context(), billing.Change{EventID: "evt_2", State: billing.Ignored})
+		done(t, err)
+		if first, second := event(t, b, "evt_1"), event(t, b, "evt_2"); !first.Dead || second.Dead {
+			t.Errorf("an operator dropped the job of %+v; %+v needs none", first, second)
+		}
+		if got := listEvents(t, b, billing.EventFilter{Dead: true}, 10); !slices.Equal(got, []string{"evt_1"}) {
+			t.Errorf("dead are %q", got)
+		}
+		if n, err := b.Replay(t.Context(), billing.EventFilter{Dead: true}); err != nil || n != 1 || event(t, b, "evt_1").Dead {
+			t.Errorf("replayed %d, %v", n, err)
+		}
+		wantEventJobs(t, b, "evt_1")
+	},
+	"ReplayOfManyIsOfAll": func(t *testing.T, b Backend) {
+		const events = 450 // more than one transaction's
+		atOnce(t, events, fault.Internal, func(i int) error {
+			_, err := b.TakeIn(t.Context(), receipt(fmt.Sprintf("evt_%03d", i)))
 			return err
 		})
-		for _, id := range []string{"evt_1", "evt_2"} {
-			if e := event(t, b, id); len(e.History) != 2 {
-				t.Errorf("history of %s: %q", id, e.History)
+		if n, err := b.DropJobs(t.Context(), jobs.Filter{Kind: jobs.StripeEvent, Subject: "evt_007"}); err != nil || n != 1 {
+			t.Fatalf("dropped %d, %v", n, err)
+		}
+		if n, err := b.Replay(t.Context(), billing.EventFilter{State: billing.Received}); err != nil || n != events {
+			t.Errorf("replayed %d, %v, want %d", n, err, events)
+		}
+		for _, id := range []string{"evt_000", "evt_007", "evt_449"} {
+			if e := event(t, b, id); e.Dead || len(e.History) != 2 {
+				t.Errorf("%+v", e)
+			}
+		}
+	},
+	"DecidedByManyAtOnceIsOnce": func(t *testing.T, b Backend) {
+		o, _, _ := signUp(t, b, "ada@example.dev")
+		const events = 6 // all of nobody, but for the first
+		for i := range events {
+			takeIn(t, b, receipt(fmt.Sprint("evt_", i)))
+		}
+		atOnce(t, 60, fault.Internal, func(i int) error {
+			c := billing.Change{EventID: fmt.Sprint("evt_", i/10), By: fmt.Sprint("job ", i), State: billing.Done, Customer: billing.Party{CustomerID: o.ID}, Payment: &billing.Payment{ID: "in_1", Credits: 60, Source: billing.ProPayment}}
+			if i >= 10 {
+				c.Customer, c.Payment.ID = billing.Party{StripeID: "cus_2"}, "in_2"
+			}
+			return patiently(func() error {
+				_, err := b.Apply(context.Background(), c)
+				return err
+			})
+		})
+		for i := range events {
+			if e := event(t, b, fmt.Sprint("evt_", i)); len(e.History) != 2 {
+				t.Errorf("history of %s: %q", e.ID, e.History)
 			}
 		}
 		wantCredits(t, b, o.ID, 65, 0)
@@ -315,7 +377,7 @@ var inboxTests = map[string]func(*testing.T, Backend){
 	},
 	"SweptAreThoseSettledLongAgo": func(t *testing.T, b Backend) {
 		who := billing.Party{CustomerID: someoneWith(t, b)}
-		for _, id := range []string{"done", "ignored", "parked", "received", "late"} {
+		for _, id := range []string{"done", "ignored", "parked", "received", "late", "waiting"} {
 			takeIn(t, b, receipt(id))
 		}
 		decide := func(id string, state billing.EventState) {
@@ -325,6 +387,7 @@ var inboxTests = map[string]func(*testing.T, Backend){
 		decide("done", billing.Done)
 		decide("ignored", billing.Ignored)
 		decide("parked", billing.Parked)
+		done(t, park(t, b, "waiting", "price:p"))
 		sweep := func(limit, want int) {
 			t.Helper()
 			if n, err := b.SweepEvents(t.Context(), limit); err != nil || n != want {
@@ -335,6 +398,7 @@ var inboxTests = map[string]func(*testing.T, Backend){
 		sweep(10, 0)
 		decide("late", billing.Done) // which nobody could have known a moment ago
 		b.Clock.Move(time.Microsecond)
+		sweep(1, 1)
 		sweep(1, 1)
 		sweep(10, 1)
 		sweep(10, 0)
@@ -379,9 +443,17 @@ var inboxTests = map[string]func(*testing.T, Backend){
 		queue(0)
 		b.Clock.Move(time.Microsecond)
 		queue(1)
+		done(t, b.Postpone(t.Context(), claimOne(t, b, jobs.StripeReconcile), time.Hour, "Stripe is away", false))
+		queue(1)
+		if found := claim(t, b, jobs.StripeReconcile, 1); len(found) > 0 {
+			t.Errorf("claimed %+v, which may wait as long as the next", found)
+		}
+		b.Clock.Move(time.Hour)
+		done(t, b.Postpone(t.Context(), claimOne(t, b, jobs.StripeReconcile), time.Hour+1000, "Stripe is away", false))
+		queue(1)
 		done(t, b.Bury(t.Context(), claimOne(t, b, jobs.StripeReconcile), "Stripe was away for days"))
 		queue(1)
-		if j := claimOne(t, b, jobs.StripeReconcile); j.Tries != 1 || j.Reason != "" || !j.DeadAt.IsZero() {
+		if j := claimOne(t, b, jobs.StripeReconcile); j.Tries != 1 || !j.DeadAt.IsZero() {
 			t.Errorf("after one that was given up: %+v", j)
 		}
 	},

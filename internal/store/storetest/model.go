@@ -249,20 +249,23 @@ func sixtieth(part int64) int64 {
 }
 
 func (s *simulation) reverse(p *payment, r billing.Reversal) {
-	left := 60 - p.refunded - p.disputed
+	// more is by how much more is countered when so much more went back, or less.
+	more := func(refunded, disputed int64) int64 {
+		return min(60, p.refunded+refunded+max(p.disputed+disputed, 0)) - min(60, p.refunded+p.disputed)
+	}
 	if r.Dispute == "" {
-		n := min(sixtieth(r.To)-sixtieth(r.From), left)
-		if n > 0 && s.add(-n, fmt.Sprintf("refund:%s:%d", r.Charge, r.To)) {
-			p.refunded += n
+		if part := sixtieth(r.To) - sixtieth(r.From); part > 0 && s.add(-more(part, 0), fmt.Sprintf("refund:%s:%d", r.Charge, r.To)) {
+			p.refunded += part
 		}
 		return
 	}
-	if n := min(sixtieth(r.DisputeCents), left); n > 0 && s.add(-n, "dispute:"+r.Dispute) {
-		p.disputed += n
+	part := sixtieth(r.DisputeCents)
+	if n := more(0, part); s.add(-n, "dispute:"+r.Dispute) {
+		p.disputed += part
 		p.taken[r.Dispute] = n
 	}
-	if n := p.taken[r.Dispute]; r.Won && n > 0 && s.add(n, "dispute_won:"+r.Dispute) {
-		p.disputed -= n
+	if r.Won && s.add(min(-more(0, -part), p.taken[r.Dispute]), "dispute_won:"+r.Dispute) {
+		p.disputed = max(p.disputed-part, 0)
 	}
 }
 
