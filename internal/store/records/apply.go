@@ -322,12 +322,11 @@ func reverse(t Tx, p *purse, c *billing.Change) (string, error) {
 		if err := t.Row("SELECT coalesce(max(debt - amount), 0) FROM ledger_entries WHERE reference = $1", []any{"dispute:" + r.Dispute}, &taken); err != nil {
 			return did, err
 		}
-		open := disputed
-		before, disputed = owed(), max(disputed-part, 0)
+		before, disputed = owed(), disputed-part
 		var won string
 		won, err = p.grant(min(before-owed(), taken), billing.DisputeWon, "dispute_won:"+r.Dispute)
 		if won == "" { // it was won before
-			disputed = open
+			disputed += part
 		}
 		did = strings.Trim(did+"; "+won, "; ")
 	}

@@ -62,10 +62,11 @@ const (
 	wipeSome = 250
 )
 
-// wipe clears the unused space of all pages that hold a text of the customer's.
+// wipe clears the unused space of all pages that hold a text of the customer's,
+// and of those that hold events, whose texts may be any.
 func (s *Store) wipe(ctx context.Context, of account.Data) error {
 	var texts [][]byte
-	for _, text := range []string{of.ID, of.Email, of.CanonicalEmail, of.Name, of.Company, of.StripeCustomerID} {
+	for _, text := range []string{of.ID, of.Email, of.CanonicalEmail, of.Name, of.Company} {
 		if len(text) >= tellingLength {
 			texts = append(texts, []byte(text))
 		}
@@ -83,6 +84,14 @@ func (s *Store) wipe(ctx context.Context, of account.Data) error {
 		}
 		return err
 	})
+	if err == nil {
+		err = s.each(ctx, "find_traces", "SELECT pageno FROM dbstat WHERE name = 'stripe_events' AND pagetype <> 'overflow'", nil, func(scan func(...any) error) error {
+			var number int64
+			err := scan(&number)
+			found = append(found, number)
+			return err
+		})
+	}
 	if err != nil {
 		return err
 	}
@@ -97,10 +106,14 @@ func (s *Store) wipe(ctx context.Context, of account.Data) error {
 				if err := t.row("SELECT data FROM sqlite_dbpage WHERE pgno = ?", []any{number}, &page); err != nil {
 					return err
 				}
+				before := slices.Clone(page)
 				if from, ok := free[number]; ok {
 					clear(page[from:])
 				} else {
 					clearUnused(page, number)
+				}
+				if bytes.Equal(page, before) {
+					continue
 				}
 				if err := t.exec("UPDATE sqlite_dbpage SET data = ? WHERE pgno = ?", page, number); err != nil {
 					return err

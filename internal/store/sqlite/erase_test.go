@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -107,38 +108,44 @@ func TestErasedIsGoneFromTheFiles(t *testing.T) {
 	closed(t, s)
 }
 
-// What a customer's events held may fill pages that hold nothing else of theirs,
-// and each time that an event is decided it is written elsewhere.
+// What a customer's events held may fill pages that hold nothing else of theirs;
+// each time that an event is decided it is written elsewhere, and others are
+// moved.
 func TestErasedEventsAreGoneFromTheFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "test.db")
 	s := open(t, Options{Path: path})
 	execute(t, path, customers)
-	secret := func(id string) string { return "what the events of " + id + " say, " }
-	for i := range 30 {
-		id := fmt.Sprint(1 + i%2)
-		r := billing.Receipt{ID: fmt.Sprintf("evt_%d", i), Payload: bytes.Repeat([]byte(secret(id)), 1+i*i*10)}
-		if isNew, err := s.TakeIn(t.Context(), r); err != nil || !isNew {
-			t.Fatal(isNew, err)
-		}
-		for range 1 + i%3 {
-			if _, err := s.Apply(t.Context(), billing.Change{EventID: r.ID, State: billing.Ignored, Customer: billing.Party{CustomerID: id}}); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := s.Replay(t.Context(), billing.EventFilter{ID: r.ID}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if _, err := s.Apply(t.Context(), billing.Change{EventID: r.ID, State: billing.Ignored, Customer: billing.Party{CustomerID: id}}); err != nil {
+	secret := func(i int) []byte { return fmt.Appendf(nil, "what the events of %d say, ", 1+i%2) }
+	octets := func(i int) int { return len(secret(i)) * (1 + i*7%20 + i%5/4*i) } // mostly some hundreds, up to 25,000
+	decide := func(i int) {
+		c := billing.Change{EventID: fmt.Sprint("evt_", i), By: strings.Repeat("x", i%300), State: billing.Ignored, Customer: billing.Party{CustomerID: fmt.Sprint(1 + i%2)}}
+		if _, err := s.Apply(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
 	}
+	const events = 900
+	for i := range events {
+		r := billing.Receipt{ID: fmt.Sprint("evt_", i), Payload: bytes.Repeat(secret(i), octets(i)/len(secret(i)))}
+		if isNew, err := s.TakeIn(t.Context(), r); err != nil || !isNew {
+			t.Fatal(isNew, err)
+		}
+	}
+	for _, i := range rand.Perm(events) {
+		decide(i)
+		if i%10 == 0 {
+			if _, err := s.Replay(t.Context(), billing.EventFilter{ID: fmt.Sprint("evt_", i)}); err != nil {
+				t.Fatal(err)
+			}
+			decide(i)
+		}
+	}
 	erase(t, s, "1")
-	if found := holders(t, path, secret("1")); len(found) > 0 {
+	if found := holders(t, path, string(secret(0))); len(found) > 0 {
 		t.Errorf("what the erased's events held is still in %v", found)
 	}
-	for i := range 30 {
-		e, err := s.Event(t.Context(), fmt.Sprintf("evt_%d", i))
-		if want := (1 + i*i*10) * len(secret("2")) * (i % 2); err != nil || len(e.Payload) != want {
+	for i := range events {
+		e, err := s.Event(t.Context(), fmt.Sprint("evt_", i))
+		if want := octets(i) * (i % 2); err != nil || len(e.Payload) != want {
 			t.Errorf("event %d has %d octets, %v, want %d", i, len(e.Payload), err, want)
 		}
 	}

@@ -12,7 +12,7 @@ CREATE TABLE stripe_events (
     received_at INTEGER NOT NULL,
     decided_at  INTEGER,
     history     TEXT NOT NULL,               -- a line for each step
-    payload     BLOB NOT NULL                -- as it came; last, so that the customer's id is never beyond its page
+    payload     BLOB NOT NULL                -- as it came
 ) STRICT;
 
 CREATE INDEX stripe_events_received ON stripe_events (received_at, id);
