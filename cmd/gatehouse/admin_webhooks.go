@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spf13/cobra"
 
 	"gatehouse/internal/billing"
@@ -21,7 +20,7 @@ func webhooksCommand() *cobra.Command {
 		listEvents(),
 		adminCommandOn(&cobra.Command{
 			Use: "show EVENT", Short: "Print an event as it came",
-			Long: "Prints the bytes that Stripe sent; of an erased customer's events nothing is left.",
+			Long: "Prints the bytes that Stripe sent, and nothing else; of an erased customer's events\nnothing is left.",
 		}, showEvent, []string{"EVENT"}),
 		adminCommandOn(&cobra.Command{
 			Use: "explain EVENT", Short: "Say what became of an event, step by step",
@@ -114,14 +113,7 @@ func showEvent(ctx context.Context, c *cobra.Command, a adminCall) error {
 	if len(e.Payload) == 0 {
 		return errors.New("the event's content was erased with its customer")
 	}
-	text := slices.Clone(e.Payload)
-	if v := jsontext.Value(text); v.IsValid() {
-		if err := v.Indent(jsontext.WithIndent("  ")); err != nil {
-			return fmt.Errorf("write JSON: %w", err)
-		}
-		text = v
-	}
-	_, err = fmt.Fprintf(c.OutOrStdout(), "%s\n", text)
+	_, err = c.OutOrStdout().Write(e.Payload)
 	return err
 }
 

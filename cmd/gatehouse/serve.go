@@ -20,7 +20,11 @@ func serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Run a node until SIGTERM or SIGINT",
 		Long: `Runs a node until SIGTERM or SIGINT, then drains and exits 0. A second signal
-ends it at once with 130. Logs go to standard error.`,
+ends it at once with 130. Logs go to standard error.
+
+Secrets are variables, never flags: GATEHOUSE_MASTER_KEY, GATEHOUSE_STRIPE_API_KEY,
+GATEHOUSE_STRIPE_WEBHOOK_SECRETS and others, each also as NAME_FILE; gatehouse config
+lists all settings.`,
 		Args: exactly(),
 	}
 	load := settingFlags(c.Flags(), nil)

@@ -45,19 +45,22 @@ listens and delivers on this machine only.
 Deliveries are signed with the first secret of ` + secretsVariable + `
 (default ` + signsWith + `). It has the prices price_pro, which is Pro's, and price_other.
 
-A subscription's life, with gatehouse serve beside it:
+A subscription's life by a test clock, with gatehouse serve beside it. The customer
+signed up at load.gatehouse.internal, say: at other addresses Gatehouse makes a
+Stripe customer of its own, which has no clock.
 
   S=http://127.0.0.1:12111 K='-u sk_test_sim:'
-  curl $K $S/v1/test_helpers/test_clocks -d frozen_time=1790000000
-  curl $K $S/v1/customers -d email=jane@example.test -d test_clock=clock_… \
+  curl $K $S/v1/test_helpers/test_clocks -d frozen_time=$(date +%s)
+  curl $K $S/v1/customers -d email=jane@load.gatehouse.internal -d test_clock=clock_… \
     -d 'metadata[gatehouse_customer_id]=…'
   curl $K $S/v1/payment_methods/pm_card_visa/attach -d customer=cus_…
   curl $K $S/v1/customers/cus_… -d 'invoice_settings[default_payment_method]=pm_…'
-  curl $K $S/v1/subscriptions -d customer=cus_… -d 'items[0][price]=price_pro'
+  curl $K $S/v1/subscriptions -d customer=cus_… -d 'items[0][price]=price_pro' \
+    -d 'metadata[gatehouse_customer_id]=…'
   # a month later a new invoice is made, an hour later it is paid
-  curl $K $S/v1/test_helpers/test_clocks/clock_…/advance -d frozen_time=1792600000
+  curl $K $S/v1/test_helpers/test_clocks/clock_…/advance -d frozen_time=$(date +%s -d '32 days')
   curl $K $S/v1/subscriptions/sub_… -d cancel_at_period_end=true
-  curl $K $S/v1/test_helpers/test_clocks/clock_…/advance -d frozen_time=1795300000
+  curl $K $S/v1/test_helpers/test_clocks/clock_…/advance -d frozen_time=$(date +%s -d '63 days')
   curl $K "$S/v1/events?limit=100"
 
 Other cards are pm_card_chargeDeclined, pm_card_authenticationRequired,

@@ -64,6 +64,7 @@ type API struct {
 	faults      map[fault.Kind]prometheus.Counter
 	apiHeaders  *limitHeaders
 	failureGate gate
+	forgedAt    atomic.Int64 // when a forged webhook was last told of, in ns
 }
 
 // gate decides whether a request may reach its handler.

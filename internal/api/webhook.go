@@ -74,13 +74,24 @@ func (a *API) receive(x *exchange) (billing.Receipt, error) {
 	}
 	r, err := a.Webhook(x.Request.Header["Stripe-Signature"], body.Bytes())
 	if err != nil {
-		if a.Log.Enabled(x.context(), slog.LevelDebug) { // or the arguments alone would cost something
-			a.Log.DebugContext(x.context(), "webhook is not authentic", "request_id", x.id, "err", err)
-		}
+		a.tellForged(x, err)
 		return billing.Receipt{}, errUnauthentic
 	}
 	r.Payload = bytes.Clone(r.Payload) // a store may go on with it after its caller left
 	return r, nil
+}
+
+// forgedNews is how often it is said that webhooks are refused: a secret that is
+// not Stripe's must be seen, and a storm must not fill the log.
+const forgedNews = time.Minute
+
+func (a *API) tellForged(x *exchange, err error) {
+	now, last := time.Now().UnixNano(), a.forgedAt.Load()
+	if now-last > int64(forgedNews) && a.forgedAt.CompareAndSwap(last, now) {
+		a.Log.WarnContext(x.context(), "webhooks are refused: they are forged, or stripe-webhook-secrets is not what Stripe signs with", "request_id", x.id, "err", err)
+	} else if a.Log.Enabled(x.context(), slog.LevelDebug) { // or the arguments alone would cost something
+		a.Log.DebugContext(x.context(), "webhook is not authentic", "request_id", x.id, "err", err)
+	}
 }
 
 // notTakenIn makes Stripe send the event again, whatever it was: it is not

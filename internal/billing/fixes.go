@@ -104,9 +104,11 @@ const (
 	// ChargeTurn is for how long an intent is its request's alone: longer than
 	// the request takes. Then its job tries, or another request.
 	ChargeTurn = 15 * time.Second
-	// chargeTrust is for how long after its begin a charge can't be made twice:
-	// Stripe knows a repeated request by its key for 24 hours.
-	chargeTrust = 20 * time.Hour
+	// chargeTrust is for how long after its begin a charge may be made. Later it is
+	// only looked for, and one that is not there was not made: Stripe answers a
+	// repeated request with what it stored for its key, for a day, also where
+	// that was a failure of its own.
+	chargeTrust = time.Hour
 	// chargePoll is how often a request looks for the outcome of another's.
 	chargePoll = 100 * time.Millisecond
 	// unsettledRetry is when who asked for a fix should ask again.

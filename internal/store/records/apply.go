@@ -191,7 +191,7 @@ func facts(r Reader, owner string) ([]billing.Fact, error) {
 }
 
 // stand brings a customer's plan and state in line with all that is known.
-func stand(t Tx, owner string) (string, error) {
+func stand(t Tx, owner string) (did string, err error) {
 	known, err := facts(t, owner)
 	if err != nil {
 		return "", err
@@ -207,8 +207,14 @@ func stand(t Tx, owner string) (string, error) {
 	if err != nil || n > 0 {
 		return fmt.Sprintf("plan %s, state %s", s.Plan, orNone(s.State)), err
 	}
-	_, err = t.Exec("UPDATE customers SET cancels_at_end = $2, period_start = $3, period_end = $4 WHERE id = $1", owner, s.CancelsAtEnd, Micros(s.PeriodStart), Micros(s.PeriodEnd))
-	return "", err
+	n, err = t.Exec("UPDATE customers SET cancels_at_end = $2 WHERE id = $1 AND cancels_at_end <> $2", owner, s.CancelsAtEnd)
+	if err == nil && n > 0 {
+		did = fmt.Sprintf("cancels at the period's end: %t", s.CancelsAtEnd)
+	}
+	if err == nil {
+		_, err = t.Exec("UPDATE customers SET period_start = $2, period_end = $3 WHERE id = $1", owner, Micros(s.PeriodStart), Micros(s.PeriodEnd))
+	}
+	return did, err
 }
 
 func orNone(s string) string {

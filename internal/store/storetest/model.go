@@ -25,7 +25,7 @@ var modelTests = map[string]func(*testing.T, Backend){
 		rapid.Check(t, func(rt *rapid.T) {
 			s := newSimulation(t, b)
 			defer func() { b = s.Backend }() // which may be another, reopened
-			s.run(rt, rapid.SliceOfN(deeds, 1, 20).Draw(rt, "deeds"))
+			s.run(rt, rapid.SliceOfN(deeds, 1, 12).Draw(rt, "deeds"))
 		})
 	},
 }
