@@ -116,14 +116,14 @@ func TestErasedEventsAreGoneFromTheFiles(t *testing.T) {
 	s := open(t, Options{Path: path})
 	execute(t, path, customers)
 	secret := func(i int) []byte { return fmt.Appendf(nil, "what the events of %d say, ", 1+i%2) }
-	octets := func(i int) int { return len(secret(i)) * (1 + i*7%20 + i%5/4*i) } // mostly some hundreds, up to 25,000
+	octets := func(i int) int { return len(secret(i)) * (1 + i*7%20 + i%25/24*i) } // mostly some hundreds, up to 65,000
 	decide := func(i int) {
 		c := billing.Change{EventID: fmt.Sprint("evt_", i), By: strings.Repeat("x", i%300), State: billing.Ignored, Customer: billing.Party{CustomerID: fmt.Sprint(1 + i%2)}}
 		if _, err := s.Apply(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
 	}
-	const events = 900
+	const events = 2500
 	for i := range events {
 		r := billing.Receipt{ID: fmt.Sprint("evt_", i), Payload: bytes.Repeat(secret(i), octets(i)/len(secret(i)))}
 		if isNew, err := s.TakeIn(t.Context(), r); err != nil || !isNew {
