@@ -22,7 +22,7 @@ type Metrics struct {
 	nodes     *prometheus.GaugeVec
 	differs   *prometheus.GaugeVec
 	events    *prometheus.CounterVec
-	missed    prometheus.Counter
+	missed    *prometheus.CounterVec
 	parked    *prometheus.GaugeVec
 }
 
@@ -81,10 +81,10 @@ func New(r prometheus.Registerer, version string) *Metrics {
 		Name: "gatehouse_stripe_events_total",
 		Help: "Decisions on Stripe's events, by type (those without an effect are \"other\") and state: done, ignored, parked (somebody has to look, or it waits for what is not there yet).",
 	}, []string{"type", "state"})
-	m.missed = prometheus.NewCounter(prometheus.CounterOpts{
+	m.missed = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "gatehouse_stripe_events_missed_total",
-		Help: "Events that no webhook brought and the reconciler fetched.",
-	})
+		Help: "Events that no webhook brought and the reconciler fetched. Not there before there were any.",
+	}, nil)
 	m.parked = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "gatehouse_stripe_parked_events",
 		Help: "Events that are parked, by what they wait for: something (that may come, such as their customer), operator (somebody has to look). Counted twice a minute by each node.",
@@ -143,7 +143,7 @@ func (m *Metrics) LimitDiffers(policy string, differs bool) {
 func (m *Metrics) Event(kind, state string) { m.events.WithLabelValues(kind, state).Inc() }
 
 // EventsMissed counts events that the reconciler fetched.
-func (m *Metrics) EventsMissed(n int) { m.missed.Add(float64(n)) }
+func (m *Metrics) EventsMissed(n int) { m.missed.WithLabelValues().Add(float64(n)) }
 
 // Parked says how many events are parked, for something or for an operator.
 func (m *Metrics) Parked(waiting, stuck int) {
