@@ -14,6 +14,7 @@ BENCH ?= .
 BENCHCOUNT ?= 1
 KILLS ?= 200
 SECONDS ?= 180
+COPIES ?= 10
 # An earlier bin/bench.txt to compare with.
 BASE ?=
 # Another vulnerability database; empty is Go's own.
@@ -60,6 +61,11 @@ cluster: ## kill and restart three nodes and their PostgreSQL for SECONDS (180) 
 	@tools/postgres.sh must
 	go test ./cmd/gatehouse -count=1 -v -timeout=2h -parallel=1 -cluster.seconds=$(SECONDS) -cluster.connections=10000 \
 		-run='^(TestCluster|TestClusterFollowUps|TestRollingRestart|TestManyConnections)$$'
+
+.PHONY: chaos-billing
+chaos-billing: ## live COPIES (10) times the lives of customers at Stripe, with events lost and nodes killed, and compare with a calm run
+	@tools/postgres.sh must
+	go test ./cmd/gatehouse -count=1 -v -timeout=2h -run='^TestChaosBilling$$' -chaos.copies=$(COPIES)
 
 .PHONY: lint
 lint: ## check style, likely bugs and the direction of imports
