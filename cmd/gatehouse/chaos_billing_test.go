@@ -375,7 +375,7 @@ func TestChaosBilling(t *testing.T) {
 				seed = rand.Uint64()
 			}
 			t.Logf("once more: -chaos.seed=%d", seed)
-			stripe, err := sim.New(sim.Options{Seed: seed, Retry: 50 * time.Millisecond, GiveUp: time.Minute, Timeout: 5 * time.Second})
+			stripe, err := sim.New(sim.Options{Seed: seed, Retry: 50 * time.Millisecond, GiveUp: 10 * time.Minute, Timeout: 5 * time.Second})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -386,7 +386,7 @@ func TestChaosBilling(t *testing.T) {
 			}
 			env := append([]string{
 				"GATEHOUSE_STRIPE_API_BASE=" + stripe.URL(), "GATEHOUSE_STRIPE_WEBHOOK_SECRETS=whsec_sim", "GATEHOUSE_STRIPE_RECONCILE_EVERY=1s",
-				"GATEHOUSE_LIMIT_API=off", "GATEHOUSE_LIMIT_ONBOARDING=off", "GATEHOUSE_LOAD_TEST_DOMAINS=load.gatehouse.internal",
+				"GATEHOUSE_LIMIT_API=off", "GATEHOUSE_LIMIT_ONBOARDING=off", "GATEHOUSE_LIMIT_STRIPE_WEBHOOK=10000/60s", "GATEHOUSE_LOAD_TEST_DOMAINS=load.gatehouse.internal",
 			}, tt.env...)
 			r := &billingRun{cluster: newCluster(t, tt.nodes, database, env), stripe: stripe}
 			r.liveAll(rand.New(rand.NewPCG(seed, 7)), tt.faults, tt.kills, tt.env != nil)
