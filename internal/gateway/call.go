@@ -1,0 +1,332 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// call is one request on its way to a provider, and its answer on the way back.
+//
+// The handler's goroutine does the work. A second one watches for all that ends
+// a call from outside: its lease, its client, a provider's silence, our own
+// shutdown. It does so by cancelling the request to the provider, and by moving
+// the client's deadline into the past: the work waits for nothing else.
+type call struct {
+	Call
+	target
+	g        *Gateway
+	lease    *Lease
+	reserved Reservation
+	owed     bool // money was set aside
+	reached  bool // the provider may have seen the call
+	hides    bool // the client did not ask for the usage that we asked for
+	rc       *http.ResponseController
+	tee      *tee           // nil: nothing is measured
+	answer   *http.Response // that is passed on; nil: there was none
+	status   int            // of any; 0: there was none
+
+	cancel        context.CancelFunc // of the request to the provider
+	lose          context.CancelFunc // tells the watch that the client left
+	over, watched chan struct{}      // closed: there is nothing left to watch; nobody watches
+	heard         atomic.Int64       // when the provider last sent something, in ns since Started
+	expires       time.Time          // the lease, by the monotonic clock
+
+	mu       sync.Mutex
+	ended    Outcome   // why the watch ended it; empty: it did not
+	left     time.Time // when the client left; zero: it did not
+	deadline time.Time // of the client
+}
+
+// run sends the request and hands the answer through. It returns an error only
+// while nothing has been answered; afterwards it panics with ErrAbortHandler
+// where the client must see that its answer is not whole.
+func (c *call) run(w http.ResponseWriter, r *http.Request, body *body) error {
+	c.g.open.Add(1)
+	c.expires = time.Now().Add(c.lease.ExpiresAt.Sub(c.g.config.Now()))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+	client, lose := context.WithCancel(r.Context())
+	defer lose()
+	c.cancel, c.lose, c.over, c.watched = cancel, lose, make(chan struct{}), make(chan struct{})
+	go c.watch(client.Done())
+	outcome := Failed
+	defer func() { c.finish(ctx, outcome) }()
+
+	failed := func(how string, err error) error {
+		kind := upstreamFailed
+		if ne, ok := errors.AsType[net.Error](err); outcome == Overdue || ok && ne.Timeout() {
+			kind = upstreamSlow
+		}
+		return c.upstream.failed(ctx, c.g.config.Log, kind, how, err)
+	}
+	resp, err := c.send(ctx, r, body)
+	if err != nil {
+		switch outcome = c.endedAs(Failed); outcome {
+		case Left:
+			panic(http.ErrAbortHandler)
+		case Revoked:
+			return unknown()
+		case Shutdown:
+			return orAway(err)
+		}
+		return failed("could not be reached, or did not answer", err)
+	}
+	defer resp.Body.Close()
+	body.release()
+	c.status = resp.StatusCode
+	switch s := c.status; {
+	case s < 200 || s >= 300 && s < 400:
+		return failed("answered with a redirect, which Gatehouse does not follow", fmt.Errorf("status %d", s))
+	case s == http.StatusUnauthorized: // its words could show a part of our key, and would be taken for ours
+		return failed("did not accept Gatehouse's key", fmt.Errorf("status %d", s))
+	}
+	c.answer = resp
+	flush := c.prepare(w.Header())
+	w.WriteHeader(resp.StatusCode)
+	if outcome = c.copy(w, flush); outcome == Done {
+		return nil
+	}
+	_ = c.rc.Flush() // what came is the client's, to the last byte
+	panic(http.ErrAbortHandler)
+}
+
+// send asks the provider, and once more where the connection failed before
+// anything came back, as one does that was kept too long.
+func (c *call) send(ctx context.Context, r *http.Request, body *body) (*http.Response, error) {
+	to := &c.upstream.base
+	out := &http.Request{
+		Method: r.Method, URL: &url.URL{Scheme: to.Scheme, Host: to.Host, Path: to.Path + c.path, RawQuery: c.query}, Host: to.Host,
+		Header: c.upstream.requestHeader(r.Header, r.Method == http.MethodPost),
+	}
+	var reached, answered atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:              func(httptrace.GotConnInfo) { reached.Store(true) },
+		GotFirstResponseByte: func() { answered.Store(true) },
+	})
+	for again := true; ; again = false {
+		if r.Method == http.MethodPost {
+			out.Body, out.ContentLength = body.sent(), body.length()
+		}
+		resp, err := c.g.transport.RoundTrip(out.WithContext(ctx))
+		c.reached = reached.Load()
+		c.hear()
+		if err == nil {
+			return resp, nil
+		}
+		if ne, ok := errors.AsType[net.Error](err); !again || answered.Load() || ctx.Err() != nil || ok && ne.Timeout() {
+			return nil, err
+		}
+	}
+}
+
+// prepare makes the answer's header and the tee, and says whether each piece is
+// to be flushed.
+func (c *call) prepare(h http.Header) (stream bool) {
+	resp := c.answer
+	answerHeader(h, resp.Header)
+	media, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	f := whole
+	switch strings.ToLower(strings.TrimSpace(media)) {
+	case "text/event-stream":
+		f = events
+	case "application/x-ndjson":
+		f = lines
+	}
+	if resp.StatusCode < 300 && !c.Free {
+		c.tee = &tee{speaks: c.speaks, form: f, flat: c.NoOutput, blind: len(resp.Header["Content-Encoding"]) > 0}
+		c.tee.hides = c.hides && f == events && !c.tee.blind
+		if resp.ContentLength > 0 && f == whole {
+			c.tee.doc = make([]byte, 0, min(resp.ContentLength, maxDoc))
+		}
+	}
+	if resp.ContentLength >= 0 && (c.tee == nil || !c.tee.hides) {
+		h["Content-Length"] = []string{strconv.FormatInt(resp.ContentLength, 10)}
+	}
+	return f != whole || resp.ContentLength < 0
+}
+
+// Pieces of a stream are small, and there may be thousands of streams.
+var (
+	smallPieces = sync.Pool{New: func() any { b := make([]byte, 4<<10); return &b }}
+	largePieces = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+)
+
+// copy hands the answer through until it ends, or is ended. When the client has
+// left it reads on for what was used, as long as the watch lets it.
+func (c *call) copy(w io.Writer, flush bool) Outcome {
+	pool := &largePieces
+	if flush && c.tee != nil && c.tee.form != whole {
+		pool = &smallPieces
+	}
+	piece := pool.Get().(*[]byte)
+	defer pool.Put(piece)
+	left := flush && c.write(w, nil, flush) != nil // the head, at once
+	for {
+		n, err := c.answer.Body.Read(*piece)
+		c.hear()
+		p := (*piece)[:n]
+		if c.tee != nil && c.tee.hides {
+			p = c.tee.filter(p)
+			if err != nil {
+				p = append(p, c.tee.held...)
+			}
+		}
+		left = left || len(p) > 0 && c.write(w, p, flush) != nil
+		if c.tee != nil && !c.tee.hides {
+			c.tee.read(p)
+		}
+		if left {
+			c.lose() // where it was a write that failed, the watch does not know
+		}
+		switch {
+		case left && (err != nil || c.tee == nil):
+			return c.endedAs(Left)
+		case err == io.EOF: // a wrapped one would be no end
+			return Done
+		case err != nil:
+			return c.endedAs(Cut)
+		}
+	}
+}
+
+// hear notes that the provider sent something.
+func (c *call) hear() { c.heard.Store(int64(time.Since(c.Started))) }
+
+var errEnded = errors.New("the call was ended, or its client has left")
+
+// write sends a piece to the client, with time to take it. To give that costs a
+// little, so it is done once a second.
+func (c *call) write(w io.Writer, p []byte, flush bool) (err error) {
+	stall, now := c.g.config.Bounds.Stall, time.Now()
+	c.mu.Lock()
+	if c.ended != "" || !c.left.IsZero() {
+		err = errEnded
+	} else if c.deadline.Sub(now) < stall {
+		c.deadline = now.Add(stall + min(stall, time.Second))
+		_ = c.rc.SetWriteDeadline(c.deadline)
+	}
+	c.mu.Unlock()
+	if err == nil && len(p) > 0 {
+		_, err = w.Write(p)
+	}
+	if err == nil && flush {
+		err = c.rc.Flush()
+	}
+	return err
+}
+
+// watch ends the call when something else than its answer does.
+func (c *call) watch(gone <-chan struct{}) {
+	defer close(c.watched)
+	first, _ := c.due()
+	timer := time.NewTimer(time.Until(first))
+	defer timer.Stop()
+	drains := int64(0)
+	defer func() { c.g.drains.taken.Add(-drains) }()
+	for {
+		var due time.Time
+		var as Outcome
+		select {
+		case <-c.over:
+			return
+		case <-c.lease.Done:
+			as = Revoked
+		case <-c.g.stopping:
+			as = Shutdown
+		case <-gone:
+			if gone = nil; c.Free || !c.g.drains.take(1) {
+				as = Left
+				break
+			}
+			c.mu.Lock()
+			c.left, drains = time.Now(), 1
+			c.mu.Unlock()
+			due, as = c.due()
+		case <-timer.C:
+			due, as = c.due()
+		}
+		left := time.Until(due)
+		if left <= 0 {
+			c.mu.Lock()
+			c.ended = as
+			_ = c.rc.SetWriteDeadline(time.Unix(1, 0))
+			c.mu.Unlock()
+			c.cancel()
+			<-c.over
+			return
+		}
+		timer.Reset(left)
+	}
+}
+
+// due is when the call ends, as far as is known now, and as what.
+func (c *call) due() (at time.Time, as Outcome) {
+	b, left := c.g.config.Bounds, c.left // which this goroutine alone writes
+	heard := c.Started.Add(time.Duration(c.heard.Load()))
+	at, as = c.expires, Revoked
+	sooner := func(t time.Time, o Outcome) {
+		if t.Before(at) {
+			at, as = t, o
+		}
+	}
+	if c.Stream {
+		sooner(heard.Add(b.Patience), Overdue)
+	} else {
+		sooner(c.Started.Add(b.Patience), Overdue)
+	}
+	if !left.IsZero() {
+		sooner(left.Add(b.DrainTime), Left)
+		if heard.Before(left) {
+			heard = left
+		}
+		if c.Stream { // what does not come in parts is silent until it is done
+			sooner(heard.Add(b.DrainSilence), Left)
+		}
+	}
+	return at, as
+}
+
+// endedAs is how the watch ended the call, or else what it looks like.
+func (c *call) endedAs(otherwise Outcome) Outcome {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return cmp.Or(c.ended, otherwise)
+}
+
+// finish settles the call, whatever became of it.
+func (c *call) finish(ctx context.Context, outcome Outcome) {
+	close(c.over)
+	<-c.watched
+	c.cancel()
+	c.g.open.Add(-1)
+	if !c.owed && !c.reached {
+		return
+	}
+	var u Usage
+	switch {
+	case !c.reached:
+	case c.status >= 300 || c.answer == nil && outcome == Failed:
+		outcome = Failed // no provider is paid for what it refuses
+	case c.Free:
+	case c.answer == nil:
+		u = new(tee).total(&c.Call, true)
+	default:
+		u = c.tee.total(&c.Call, outcome != Done)
+		if c.tee.failed && outcome == Done {
+			outcome = Failed
+		}
+	}
+	u.Status, u.Outcome, u.Took = c.status, outcome, time.Since(c.Started)
+	c.g.config.Meter.Settle(context.WithoutCancel(ctx), c.lease, &c.Call, u, c.reserved)
+}
