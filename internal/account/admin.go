@@ -7,6 +7,7 @@ import (
 	"gatehouse/internal/apikey"
 	"gatehouse/internal/billing"
 	"gatehouse/internal/jobs"
+	"gatehouse/internal/vending"
 )
 
 // Registry is what an operator does with customers, on the database itself.
@@ -50,6 +51,8 @@ type Data struct {
 	Fixes          []billing.Fix
 	Methods        []string              // payment methods that are attached, by their ids at Stripe
 	Events         []billing.StoredEvent // of Stripe's, with their payloads
+	Credentials    []vending.Credential  // ended ones too
+	Audit          []vending.Audit
 }
 
 // Key is an API key of any state.

@@ -74,7 +74,7 @@ func TestUsableKeyEntersUntilItsPlacesAreTaken(t *testing.T) {
 }
 
 func TestDoorTellsItsPolicy(t *testing.T) {
-	p := ratelimit.Defaults()[1]
+	p := ratelimit.Defaults()[2]
 	d := apikey.NewDoor(newHall(), ratelimit.New(p, noLimiterStore{t}, func(ratelimit.Outcome) {}))
 	if got := d.Policy(); got != p {
 		t.Errorf("Policy() = %+v, want %+v", got, p)

@@ -18,8 +18,15 @@ const (
 	Test Kind = "test"
 )
 
+// What a text of this form is.
+const (
+	keys   = "gk" // an API key
+	tokens = "gt" // a credential for the gateway
+)
+
 // The form of a key: gk_live_ or gk_test_, the id, an underscore, the secret
-// and a checksum over all before it. All but the first part is base62.
+// and a checksum over all before it. All but the first part is base62. A token's
+// is the same with gt.
 const (
 	idLen     = 12 // 71 bits: unique, not secret
 	secretLen = 43 // 256 bits
@@ -56,13 +63,18 @@ type Presented struct {
 }
 
 // Generate makes a key of 256 random bits.
-func Generate(kind Kind) (Secret, Presented) {
+func Generate(kind Kind) (Secret, Presented) { return generate(keys, kind) }
+
+// GenerateToken makes a token of 256 random bits.
+func GenerateToken(kind Kind) (Secret, Presented) { return generate(tokens, kind) }
+
+func generate(what string, kind Kind) (Secret, Presented) {
 	var id [16]byte // 128 bits taken modulo 62^12: a bias below 2^-56
 	rand.Read(id[:])
 	var secret [32]byte
 	rand.Read(secret[:])
 	ids := new(big.Int).Exp(big.NewInt(62), big.NewInt(idLen), nil)
-	body := "gk_" + string(kind) + "_" +
+	body := what + "_" + string(kind) + "_" +
 		base62(new(big.Int).Mod(new(big.Int).SetBytes(id[:]), ids), idLen) + "_" +
 		base62(new(big.Int).SetBytes(secret[:]), secretLen)
 	text := body + checksum(body)
@@ -71,8 +83,13 @@ func Generate(kind Kind) (Secret, Presented) {
 
 // Parse reads a key that a client presents. It is false for what can't be a
 // key of ours; true says nothing about whether such a key was ever issued.
-func Parse(s string) (Presented, bool) {
-	if len(s) != keyLen || s[:headLen] != "gk_live_" && s[:headLen] != "gk_test_" || s[headLen+idLen] != '_' {
+func Parse(s string) (Presented, bool) { return parse(keys, s) }
+
+// ParseToken is Parse for a token.
+func ParseToken(s string) (Presented, bool) { return parse(tokens, s) }
+
+func parse(what, s string) (Presented, bool) {
+	if len(s) != keyLen || s[:len(what)] != what || s[len(what):headLen] != "_live_" && s[len(what):headLen] != "_test_" || s[headLen+idLen] != '_' {
 		return Presented{}, false
 	}
 	id, rest := s[headLen:headLen+idLen], s[headLen+idLen+1:]

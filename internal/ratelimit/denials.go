@@ -71,6 +71,17 @@ func (d *denials) remember(key string, asked, answered time.Time, wait time.Dura
 	s.denied[key] = denial{asked, answered, wait}
 }
 
+// alias remembers under a further name what is known of key.
+func (d *denials) alias(name, key string) {
+	s := d.shard(key)
+	s.mu.RLock()
+	known, ok := s.denied[key]
+	s.mu.RUnlock()
+	if ok {
+		d.remember(name, known.asked, known.answered, known.wait)
+	}
+}
+
 // makeRoom drops what has expired and, where that is little, arbitrary others
 // until a quarter of the places is free: so it runs once in a thousand times.
 func (s *denialShard) makeRoom(now time.Time) {

@@ -69,6 +69,9 @@ func (l *Limiter) Recall(key string) (Decision, bool) {
 	return Decision{Wait: left}, true
 }
 
+// Alias has what this node remembers of key recalled under another name, too.
+func (l *Limiter) Alias(name, key string) { l.denials.alias(name, key) }
+
 // Settle counts the store's answer for key and remembers a refusal. The
 // memory runs on this node's monotonic clock from asked, the time before the
 // store was asked: so it ends before the place frees, never after, and the

@@ -12,9 +12,10 @@ type Name string
 
 // The policies of the contract that this version enforces.
 const (
-	Onboarding  Name = "onboarding"   // sign-ups, per client address
-	API         Name = "api"          // authenticated calls, per API key
-	AuthFailure Name = "auth_failure" // answers 401, per client address
+	Onboarding         Name = "onboarding"          // sign-ups, per client address
+	CredentialExchange Name = "credential_exchange" //nolint:gosec // G101: a policy's name; exchanges, per customer, over all its keys
+	API                Name = "api"                 // every other authenticated call, per API key
+	AuthFailure        Name = "auth_failure"        // answers 401, per client address
 	// Webhooks: what Stripe signed, over all senders, and the rest, per address.
 	StripeWebhook      Name = "stripe_webhook"
 	WebhookUnauthentic Name = "webhook_unauthentic"
@@ -34,6 +35,7 @@ type Policy struct {
 func Defaults() []Policy {
 	return []Policy{
 		{Name: Onboarding, Limit: Limit{10, time.Minute}, counted: "onboarding requests", scope: "per IP address"},
+		{Name: CredentialExchange, Limit: Limit{60, time.Minute}, counted: "credential requests", scope: "per customer"},
 		{Name: API, Limit: Limit{500, time.Hour}, counted: "API requests", scope: "per API key"},
 		{Name: AuthFailure, Limit: Limit{60, time.Minute}, counted: "failed authentications", scope: "per IP address"},
 		{Name: StripeWebhook, Limit: Limit{1000, time.Minute}, counted: "webhook requests"},

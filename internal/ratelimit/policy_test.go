@@ -31,6 +31,7 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 		limit, message string
 	}{
 		{"onboarding", "10/60s", "Rate limit exceeded. Maximum 10 onboarding requests per minute per IP address."},
+		{"credential_exchange", "60/60s", "Rate limit exceeded. Maximum 60 credential requests per minute per customer."},
 		{"api", "500/3600s", "Rate limit exceeded. Maximum 500 API requests per hour per API key."},
 		{"auth_failure", "60/60s", "Rate limit exceeded. Maximum 60 failed authentications per minute per IP address."},
 		{"stripe_webhook", "1000/60s", "Rate limit exceeded. Maximum 1000 webhook requests per minute."},
@@ -53,7 +54,7 @@ func TestMessageOfAPolicyOverAll(t *testing.T) {
 		"7/30s": "Rate limit exceeded. Maximum 7 webhook requests per 30 seconds.",
 		"1/1h":  "Rate limit exceeded. Maximum 1 webhook requests per hour.",
 	} {
-		p, err := Defaults()[3].ParseLimit(limit)
+		p, err := Defaults()[4].ParseLimit(limit)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -39,7 +39,7 @@ func Tables() []Table {
 	return []Table{
 		{"customers", 1, slices.Concat(
 			of(Text, "id", "name", "email", "email_canonical", "company", "source", "subscription_plan", "subscription_state", "stripe_customer_id"),
-			of(Int, "trial_fixes_limit", "trial_fixes_used", "credit_balance", "credit_debt", "created_at", "suspended_at", "erased_at", "period_start", "period_end"),
+			of(Int, "trial_fixes_limit", "trial_fixes_used", "credit_balance", "credit_debt", "created_at", "suspended_at", "erased_at", "period_start", "period_end", "day_budget"),
 			of(Bool, "load_test", "cancels_at_end"))},
 		{"api_keys", 2, slices.Concat(
 			of(Text, "customer_id", "id", "public_id", "prefix", "name"),
@@ -70,6 +70,14 @@ func Tables() []Table {
 			of(Text, "id", "customer_id", "external_id", "repository", "pull_request", "state", "paid_by", "currency", "stripe_customer", "method", "intent", "why"),
 			of(Int, "cents", "balance_after", "created_at", "attempt", "begun_at", "tried_at"))},
 		{"reconciler", 1, slices.Concat(of(Int, "one", "since", "until", "begun_at"), of(Text, "after_event"))},
+		{"grants", 1, slices.Concat(of(Text, "id", "customer_id", "github_job", "github_run"), of(Int, "created_at", "ttl", "cap", "spent"))},
+		{"credentials", 1, slices.Concat(
+			of(Text, "id", "grant_id", "customer_id", "key_id", "provider", "public_id"), of(Bytes, "hash"), of(Int, "created_at", "expires_at", "revoked_at"))},
+		{"holds", 1, slices.Concat(of(Text, "id", "grant_id", "customer_id", "node"), of(Int, "micro", "lapses_at"))},
+		{"spending", 2, slices.Concat(of(Text, "customer_id"), of(Int, "day", "micro"))},
+		{"audit", 1, slices.Concat(
+			of(Text, "id", "customer_id", "key_id", "credential_id", "grant_id", "action", "provider", "model", "outcome", "job"),
+			of(Int, "at", "requests", "input_tokens", "output_tokens", "cost"), of(Bool, "estimated"))},
 		{"outcomes", 1, slices.Concat(
 			of(Bytes, "request", "body", "sealed"),
 			of(Text, "customer_id", "key_id"),

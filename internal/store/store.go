@@ -10,6 +10,7 @@ import (
 	"gatehouse/internal/idempotency"
 	"gatehouse/internal/jobs"
 	"gatehouse/internal/ratelimit"
+	"gatehouse/internal/vending"
 )
 
 // Store is all that a node and an operator's commands ask of a database. What
@@ -29,6 +30,8 @@ type Store interface {
 	jobs.Admin
 	jobs.Queue
 	ratelimit.Store
+	vending.Admin
+	vending.Store
 	// Sweep removes the windows that hold no live stamp, by each policy's
 	// window, and returns how many there were and how many are gone.
 	Sweep(ctx context.Context, windows map[ratelimit.Name]time.Duration) (seen, removed int, err error)

@@ -92,7 +92,7 @@ func (s *Store) vacuum(ctx context.Context) error {
 	defer c.Release()
 	ctx, cancel := context.WithTimeout(ctx, 10*commandTimeout)
 	defer cancel()
-	for _, statement := range []string{"SET lock_timeout = '30s'", "VACUUM customers, api_keys, outcomes, jobs, stripe_events, payment_methods, fixes", "RESET lock_timeout"} {
+	for _, statement := range []string{"SET lock_timeout = '30s'", "VACUUM customers, api_keys, outcomes, jobs, stripe_events, payment_methods, fixes, grants", "RESET lock_timeout"} {
 		if _, err = c.Exec(ctx, statement); err != nil {
 			break
 		}

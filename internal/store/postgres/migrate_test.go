@@ -16,6 +16,7 @@ import (
 	"gatehouse/internal/store"
 	"gatehouse/internal/store/postgres"
 	"gatehouse/internal/store/postgres/pgtest"
+	"gatehouse/internal/vending"
 )
 
 func emptyDatabase(t *testing.T) (url string) {
@@ -309,4 +310,16 @@ func TestConnectingThatFailsIsAway(t *testing.T) {
 	}
 	execute(t, c, "ALTER ROLE "+role+" LOGIN")
 	t.Logf("serving again after %v", p.wantAllServed(t, s))
+}
+
+func TestAuditTrailCannotBeChanged(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	must(t, node(t, url).Report(t.Context(), vending.Report{CustomerID: "c", JobID: "j"}, nil))
+	c := connect(t, url)
+	for _, change := range []string{"UPDATE audit SET cost = 1", "DELETE FROM audit", "TRUNCATE audit"} {
+		if _, err := c.Exec(t.Context(), change); err == nil || !strings.Contains(err.Error(), "the audit trail is never") {
+			t.Errorf("%s: %v", change, err)
+		}
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"gatehouse/internal/account"
 	"gatehouse/internal/billing"
 	"gatehouse/internal/fault"
+	"gatehouse/internal/vending"
 )
 
 // CustomerColumns are what ScanCustomer reads.
@@ -61,6 +62,12 @@ func Suspend(t Tx, id string, at time.Time) (account.Customer, error) {
 		us := Micros(at)
 		c.SuspendedAt = Optional(us)
 		_, err = t.Exec("UPDATE customers SET suspended_at = $2 WHERE id = $1", id, us)
+	}
+	if err == nil && !at.IsZero() {
+		var now int64
+		if now, err = t.Now(); err == nil {
+			err = endCredentials(t, id, "", now, "its customer was suspended")
+		}
 	}
 	return c, err
 }
@@ -130,6 +137,14 @@ func Export(r Reader, id string) (d account.Data, err error) {
 		e.Payload = payload
 		return e, err
 	})
+	if err != nil {
+		return d, err
+	}
+	d.Credentials, err = List(r, "SELECT "+vendedColumns+fromVended+" WHERE d.customer_id = $1 ORDER BY d.id", []any{id}, func(scan Scan) (vending.Credential, error) { return scanCredential(scan) })
+	if err != nil {
+		return d, err
+	}
+	d.Audit, err = List(r, "SELECT "+auditColumns+" FROM audit WHERE customer_id = $1 ORDER BY id", []any{id}, scanAudit)
 	return d, err
 }
 
@@ -146,10 +161,18 @@ func Erase(t Tx, id string, at time.Time) (e account.Erased, was account.Data, e
 	if err := t.Row("SELECT count(*) FROM jobs WHERE subject = $1 AND running", []any{id}, &e.Running); err != nil {
 		return e, was, err
 	}
+	now, err := t.Now()
+	if err == nil {
+		err = endCredentials(t, id, "", now, "its customer was erased")
+	}
+	if err != nil {
+		return e, was, err
+	}
 	_, err = t.Exec("UPDATE customers SET name = '', email = '', email_canonical = 'erased:' || id, company = '', erased_at = $2 WHERE id = $1", id, at.UnixMicro())
 	for _, removal := range []string{
 		"DELETE FROM api_keys WHERE customer_id = $1", "DELETE FROM outcomes WHERE customer_id = $1", "DELETE FROM jobs WHERE subject = $1",
 		"DELETE FROM payment_methods WHERE customer_id = $1", "UPDATE fixes SET external_id = id, repository = '', pull_request = '', begun_at = 0 WHERE customer_id = $1",
+		"UPDATE grants SET github_job = '', github_run = '' WHERE customer_id = $1",
 	} {
 		if err == nil {
 			_, err = t.Exec(removal, id)

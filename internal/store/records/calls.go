@@ -10,6 +10,7 @@ import (
 	"gatehouse/internal/billing"
 	"gatehouse/internal/idempotency"
 	"gatehouse/internal/jobs"
+	"gatehouse/internal/vending"
 )
 
 // Runner runs operations on a database, each under the name that its observer
@@ -238,6 +239,74 @@ func (c Calls) Fix(ctx context.Context, id string) (billing.Fix, error) {
 // FixesBetween implements billing.FixStore.
 func (c Calls) FixesBetween(ctx context.Context, customerID string, start, end time.Time) (int64, error) {
 	return Read(ctx, c.runner, "count_fixes", func(r Reader) (int64, error) { return FixesBetween(r, customerID, start, end) })
+}
+
+// Grant implements vending.Store.
+func (c Calls) Grant(ctx context.Context, o vending.Order, keep *idempotency.Once[vending.Granted]) (vending.Granted, error) {
+	return WriteOnce(ctx, c.runner, "grant_credentials", o.By.CustomerID, keep, func(t Tx) (vending.Granted, error) { return Grant(t, o) })
+}
+
+// Credentials implements vending.Store.
+func (c Calls) Credentials(ctx context.Context, customerID string) ([]vending.Credential, error) {
+	return Read(ctx, c.runner, "list_credentials", func(r Reader) ([]vending.Credential, error) { return Credentials(r, customerID) })
+}
+
+// Revoke implements vending.Store.
+func (c Calls) Revoke(ctx context.Context, by apikey.Principal, id string) error {
+	return c.runner.Write(ctx, "revoke_credential", func(t Tx) error { return RevokeCredential(t, by, id) })
+}
+
+// RevokeAny implements vending.Admin.
+func (c Calls) RevokeAny(ctx context.Context, id string) error {
+	return c.Revoke(ctx, apikey.Principal{}, id)
+}
+
+// Report implements vending.Store.
+func (c Calls) Report(ctx context.Context, r vending.Report, keep *idempotency.Once[vending.Report]) error {
+	_, err := WriteOnce(ctx, c.runner, "report_usage", r.CustomerID, keep, func(t Tx) (vending.Report, error) { return r, Report(t, r) })
+	return err
+}
+
+// Lease implements vending.Store.
+func (c Calls) Lease(ctx context.Context, token apikey.Presented) (vending.Lease, error) {
+	return Read(ctx, c.runner, "find_token", func(r Reader) (vending.Lease, error) { return Lease(r, token) })
+}
+
+// Revoked implements vending.Store.
+func (c Calls) Revoked(ctx context.Context, since time.Duration) ([]string, error) {
+	return Read(ctx, c.runner, "list_revoked", func(r Reader) ([]string, error) { return Revoked(r, since) })
+}
+
+// Hold implements vending.Store.
+func (c Calls) Hold(ctx context.Context, h vending.Hold, life time.Duration) error {
+	return c.runner.Write(ctx, "hold_money", func(t Tx) error { return Hold(t, h, life) })
+}
+
+// KeepHolds implements vending.Store.
+func (c Calls) KeepHolds(ctx context.Context, node string, life time.Duration) error {
+	return c.runner.Write(ctx, "keep_holds", func(t Tx) error { return KeepHolds(t, node, life) })
+}
+
+// Settle implements vending.Store.
+func (c Calls) Settle(ctx context.Context, calls []vending.Spending) error {
+	return c.runner.Write(ctx, "settle_calls", func(t Tx) error { return SettleCalls(t, calls) })
+}
+
+// UsedBetween implements vending.Store.
+func (c Calls) UsedBetween(ctx context.Context, customerID string, start, end time.Time) (map[vending.Provider]vending.Used, error) {
+	return Read(ctx, c.runner, "sum_usage", func(r Reader) (map[vending.Provider]vending.Used, error) {
+		return UsedBetween(r, customerID, start, end)
+	})
+}
+
+// SetBudget implements vending.Admin.
+func (c Calls) SetBudget(ctx context.Context, customerID string, cents int64) error {
+	return c.runner.Write(ctx, "set_budget", func(t Tx) error { return SetBudget(t, customerID, cents*vending.MicroPerCent) })
+}
+
+// AuditRows implements vending.Admin.
+func (c Calls) AuditRows(ctx context.Context, f vending.AuditFilter, after string, limit int) ([]vending.Audit, error) {
+	return Read(ctx, c.runner, "list_audit", func(r Reader) ([]vending.Audit, error) { return AuditRows(r, f, after, limit) })
 }
 
 // Postpone implements jobs.Queue.

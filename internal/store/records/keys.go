@@ -137,6 +137,11 @@ func ReplaceKey(t Tx, by apikey.Principal, oldID string, grace time.Duration, ke
 	if _, err := t.Exec(retire, now+grace.Microseconds(), by.CustomerID, oldID); err != nil {
 		return apikey.Record{}, err
 	}
+	if grace == 0 {
+		if err := endCredentials(t, by.CustomerID, oldID, now, "its key was replaced"); err != nil {
+			return apikey.Record{}, err
+		}
+	}
 	return key.Record, InsertKey(t, by.CustomerID, key)
 }
 
@@ -159,6 +164,8 @@ func RevokeKey(t Tx, by apikey.Principal, id string) error {
 	if others == 0 && by.KeyID != "" {
 		return fault.Refused("This is the last usable key: create another one first.")
 	}
-	_, err = t.Exec("UPDATE api_keys SET revoked_at = $1 WHERE customer_id = $2 AND id = $3", now, by.CustomerID, id)
-	return err
+	if _, err = t.Exec("UPDATE api_keys SET revoked_at = $1 WHERE customer_id = $2 AND id = $3", now, by.CustomerID, id); err != nil {
+		return err
+	}
+	return endCredentials(t, by.CustomerID, id, now, "its key was revoked")
 }

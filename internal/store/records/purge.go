@@ -22,6 +22,11 @@ func Purge(t Tx, at, domain, chosen string, args ...any) (done account.Purged, e
 		"DELETE FROM payments WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM jobs WHERE kind = 'fix_charge' AND subject IN (SELECT f.id FROM fixes f JOIN purges p ON p.customer_id = f.customer_id)",
 		"DELETE FROM fixes WHERE customer_id IN (SELECT customer_id FROM purges)",
+		"DELETE FROM holds WHERE customer_id IN (SELECT customer_id FROM purges)",
+		"DELETE FROM spending WHERE customer_id IN (SELECT customer_id FROM purges)",
+		"DELETE FROM audit WHERE customer_id IN (SELECT customer_id FROM purges)",
+		"DELETE FROM credentials WHERE customer_id IN (SELECT customer_id FROM purges)",
+		"DELETE FROM grants WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM ledger_entries WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM customers WHERE id IN (SELECT customer_id FROM purges)",
 	} {

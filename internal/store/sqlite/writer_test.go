@@ -14,6 +14,7 @@ import (
 
 	"gatehouse/internal/fault"
 	"gatehouse/internal/ratelimit"
+	"gatehouse/internal/vending"
 )
 
 func open(t *testing.T, o Options) *Store {
@@ -184,11 +185,25 @@ func TestLedgerEntriesCannotBeChanged(t *testing.T) {
 	for _, change := range []string{"UPDATE ledger_entries SET amount = 1", "UPDATE ledger_entries SET debt = 1", "DELETE FROM ledger_entries"} {
 		err := s.write.do(t.Context(), func(t *tx) error {
 			return errors.Join(
-				t.exec("INSERT OR IGNORE INTO customers VALUES ('c', 'n', 'e', 'e', '', 's', 'trial', '', 5, 0, 5, 0, NULL, 0, NULL, 0, NULL, NULL, NULL, 0)"),
+				t.exec("INSERT OR IGNORE INTO customers VALUES ('c', 'n', 'e', 'e', '', 's', 'trial', '', 5, 0, 5, 0, NULL, 0, NULL, 0, NULL, NULL, NULL, 0, NULL)"),
 				t.exec("INSERT INTO ledger_entries VALUES ('c', 1, 'i', 5, 5, 'trial_signup', 'signup:c', 0, 0)"),
 				t.exec(change))
 		})
 		if err == nil || !strings.Contains(err.Error(), "ledger entries are never") {
+			t.Errorf("%s: %v", change, err)
+		}
+	}
+	closed(t, s)
+}
+
+func TestAuditTrailCannotBeChanged(t *testing.T) {
+	s := open(t, Options{})
+	if err := s.Report(t.Context(), vending.Report{CustomerID: "c", JobID: "j"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, change := range []string{"UPDATE audit SET cost = 1", "DELETE FROM audit"} {
+		err := s.write.do(t.Context(), func(t *tx) error { return t.exec(change) })
+		if err == nil || !strings.Contains(err.Error(), "the audit trail is never") {
 			t.Errorf("%s: %v", change, err)
 		}
 	}

@@ -1,0 +1,298 @@
+package records
+
+import (
+	"cmp"
+	"database/sql"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"gatehouse/internal/apikey"
+	"gatehouse/internal/billing"
+	"gatehouse/internal/fault"
+	"gatehouse/internal/vending"
+)
+
+// vendedColumns are of credentials d and their grants g.
+const vendedColumns = "d.id, d.provider, d.created_at, d.expires_at, d.revoked_at, d.key_id, g.github_job, g.github_run, d.customer_id"
+
+const fromVended = " FROM credentials d JOIN grants g ON g.id = d.grant_id"
+
+func scanCredential(scan Scan, more ...any) (c vending.Credential, err error) {
+	var created, expires int64
+	var revoked *int64
+	err = scan(append([]any{&c.ID, &c.Provider, &created, &expires, &revoked, &c.KeyID, &c.Job, &c.Run, &c.CustomerID}, more...)...)
+	c.CreatedAt, c.ExpiresAt, c.RevokedAt = Instant(created), Instant(expires), Optional(revoked)
+	return c, err
+}
+
+func credential(r Reader, id string, more ...any) (vending.Credential, error) {
+	c, err := scanCredential(func(into ...any) error {
+		return r.Row("SELECT "+vendedColumns+", d.grant_id, g.ttl"+fromVended+" WHERE d.id = $1", []any{id}, into...)
+	}, more...)
+	return c, missing(err, "There is no such credential.")
+}
+
+// Grant commits a grant with its credentials, or replaces one of them.
+func Grant(t Tx, o vending.Order) (vending.Granted, error) {
+	now, err := begin(t, o.By)
+	if err != nil {
+		return vending.Granted{}, err
+	}
+	owner, err := Customer(t, "id", o.By.CustomerID, "")
+	if err != nil {
+		return vending.Granted{}, err
+	}
+	method, err := methodOf(t, owner.ID)
+	if err != nil {
+		return vending.Granted{}, err
+	}
+	if owner.CreditBalance == 0 && (method == "" || !billing.CanPay(owner.State)) {
+		return vending.Granted{}, &fault.Error{Kind: fault.Forbidden, Code: "USAGE_LIMIT_EXCEEDED", Message: "There are no credits left, and no way to pay for more: add a payment method, or settle what is due."}
+	}
+	grant, ttl := o.ID, o.TTL.Microseconds()
+	if o.Replace != "" {
+		if grant, ttl, err = replaceCredential(t, &o, now); err != nil {
+			return vending.Granted{}, err
+		}
+	} else if _, err := t.Exec("INSERT INTO grants (id, customer_id, created_at, ttl, cap, spent, github_job, github_run) VALUES ($1, $2, $3, $4, $5, 0, $6, $7)",
+		grant, owner.ID, now, ttl, o.Cap, o.Job, o.Run); err != nil {
+		return vending.Granted{}, err
+	}
+	g := vending.Granted{Balance: owner.CreditBalance}
+	if Instant(now).Before(owner.PeriodEnd) {
+		g.ResetAt = owner.PeriodEnd
+	}
+	for _, i := range o.Issues {
+		if _, err := t.Exec("INSERT INTO credentials (id, grant_id, customer_id, key_id, provider, public_id, hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+			i.ID, grant, owner.ID, o.By.KeyID, string(i.Provider), i.PublicID, i.Hash[:], now, now+ttl); err != nil {
+			return g, err
+		}
+		c, err := credential(t, i.ID, new(string), new(int64))
+		if err != nil {
+			return g, err
+		}
+		g.Credentials = append(g.Credentials, c)
+		row := vending.Audit{At: Instant(now), CustomerID: owner.ID, KeyID: o.By.KeyID, CredentialID: i.ID, GrantID: grant, Action: vending.Granting, Provider: i.Provider}
+		if err := audit(t, row); err != nil {
+			return g, err
+		}
+	}
+	return g, nil
+}
+
+// replaceCredential ends a credential that is about to end, for one of the same
+// grant and life.
+func replaceCredential(t Tx, o *vending.Order, now int64) (grant string, ttl int64, err error) {
+	old, err := credential(t, o.Replace, &grant, &ttl)
+	switch {
+	case err != nil:
+		return "", 0, err
+	case old.CustomerID != o.By.CustomerID:
+		return "", 0, missing(sql.ErrNoRows, "There is no such credential.")
+	case !old.RevokedAt.IsZero() || !Instant(now).Before(old.ExpiresAt):
+		return "", 0, fault.Refused("The credential has ended: exchange the API key for a new one.")
+	case old.ExpiresAt.Sub(Instant(now)) > vending.RefreshWithin:
+		return "", 0, fault.Refused("It is too early: a credential may be refreshed in the last five minutes of its life.")
+	}
+	for i := range o.Issues {
+		o.Issues[i].Provider = old.Provider
+	}
+	return grant, ttl, endCredential(t, old, grant, o.By.KeyID, now, "replaced")
+}
+
+func endCredential(t Tx, c vending.Credential, grant, keyID string, now int64, why string) error {
+	if _, err := t.Exec("UPDATE credentials SET revoked_at = $2 WHERE id = $1", c.ID, now); err != nil {
+		return err
+	}
+	return audit(t, vending.Audit{At: Instant(now), CustomerID: c.CustomerID, KeyID: keyID, CredentialID: c.ID, GrantID: grant, Action: vending.Revoking, Provider: c.Provider, Outcome: why})
+}
+
+// endCredentials ends what a key's, or with "" all of a customer's, credentials
+// still are. There may be a hundred thousand: the rows of the trail have one id,
+// and each its credential's after it.
+func endCredentials(t Tx, customerID, keyID string, now int64, why string) error {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return err
+	}
+	const alive = "customer_id = $1 AND (CAST($2 AS text) = '' OR key_id = $2) AND revoked_at IS NULL AND expires_at > $3"
+	_, err = t.Exec("INSERT INTO audit ("+auditColumns+`, job) SELECT CAST($4 AS text) || '-' || id, CAST($3 AS bigint), customer_id, $2, id, grant_id, $5, provider, '', 0, 0, 0, 0, FALSE, $6, ''
+		FROM credentials WHERE `+alive, customerID, keyID, now, id.String(), string(vending.Revoking), why)
+	if err == nil {
+		_, err = t.Exec("UPDATE credentials SET revoked_at = $3 WHERE "+alive, customerID, keyID, now)
+	}
+	return err
+}
+
+// Credentials lists a customer's credentials that have not ended by their time.
+func Credentials(r Reader, customerID string) ([]vending.Credential, error) {
+	now, err := r.Now()
+	if err != nil {
+		return nil, err
+	}
+	return List(r, "SELECT "+vendedColumns+fromVended+" WHERE d.customer_id = $1 AND d.expires_at > $2 ORDER BY d.id", []any{customerID, now},
+		func(scan Scan) (vending.Credential, error) { return scanCredential(scan) })
+}
+
+// RevokeCredential ends a credential of a key's customer; of anybody's where by
+// names none.
+func RevokeCredential(t Tx, by apikey.Principal, id string) error {
+	var grant string
+	c, err := credential(t, id, &grant, new(int64))
+	if err == nil && by.CustomerID == "" {
+		by.CustomerID = c.CustomerID
+	}
+	if err != nil || c.CustomerID != by.CustomerID {
+		return missing(cmp.Or(err, sql.ErrNoRows), "There is no such credential.")
+	}
+	now, err := begin(t, by)
+	if err != nil {
+		return err
+	}
+	if c, err = credential(t, id, &grant, new(int64)); err != nil || !c.RevokedAt.IsZero() {
+		return err
+	}
+	return endCredential(t, c, grant, by.KeyID, now, "deleted")
+}
+
+// Lease finds a token that works.
+func Lease(r Reader, token apikey.Presented) (l vending.Lease, err error) {
+	now, err := r.Now()
+	if err != nil {
+		return l, err
+	}
+	var expires int64
+	err = r.Row(`SELECT d.id, d.customer_id, d.key_id, d.grant_id, d.provider, d.expires_at, g.cap > 0 OR c.day_budget IS NOT NULL`+fromVended+`
+		JOIN customers c ON c.id = d.customer_id WHERE d.public_id = $1 AND d.hash = $2 AND d.revoked_at IS NULL AND d.expires_at > $3 AND c.suspended_at IS NULL`,
+		[]any{token.PublicID, token.Hash[:], now}, &l.CredentialID, &l.CustomerID, &l.KeyID, &l.GrantID, &l.Provider, &expires, &l.Capped)
+	l.ExpiresAt = Instant(expires)
+	return l, missing(err, "There is no such token.")
+}
+
+// Revoked lists the tokens that were revoked in the last while.
+func Revoked(r Reader, since time.Duration) ([]string, error) {
+	now, err := r.Now()
+	if err != nil {
+		return nil, err
+	}
+	return List(r, "SELECT public_id FROM credentials WHERE revoked_at > $1", []any{now - since.Microseconds()}, Text)
+}
+
+// Hold sets money aside within what the grant and the customer's day have left.
+func Hold(t Tx, h vending.Hold, life time.Duration) error {
+	if err := t.Lock(h.CustomerID); err != nil {
+		return err
+	}
+	now, err := t.Now()
+	if err != nil {
+		return err
+	}
+	var limit, spent, heldOfGrant, heldOfDay, spentOfDay int64
+	var budget *int64
+	err = t.Row(`SELECT g.cap, g.spent, c.day_budget, (SELECT coalesce(CAST(sum(micro) AS bigint), 0) FROM holds WHERE grant_id = g.id AND customer_id = c.id AND lapses_at > $3),
+		(SELECT coalesce(CAST(sum(micro) AS bigint), 0) FROM holds WHERE customer_id = c.id AND lapses_at > $3), coalesce((SELECT micro FROM spending WHERE customer_id = c.id AND day = $4), 0)
+		FROM grants g JOIN customers c ON c.id = g.customer_id WHERE g.id = $1 AND c.id = $2`, []any{h.GrantID, h.CustomerID, now, dayOf(now)}, &limit, &spent, &budget, &heldOfGrant, &heldOfDay, &spentOfDay)
+	switch {
+	case err != nil:
+		return missing(err, "There is no such grant.")
+	case limit > 0 && h.Micro > limit-spent-heldOfGrant:
+		return overBudget("this credential's exchange")
+	case budget != nil && h.Micro > *budget-spentOfDay-heldOfDay:
+		return overBudget("your account for today")
+	}
+	if _, err := t.Exec("DELETE FROM holds WHERE customer_id = $1 AND lapses_at <= $2", h.CustomerID, now); err != nil {
+		return err
+	}
+	_, err = t.Exec("INSERT INTO holds (id, grant_id, customer_id, node, micro, lapses_at) VALUES ($1, $2, $3, $4, $5, $6)", h.ID, h.GrantID, h.CustomerID, h.Node, h.Micro, now+life.Microseconds())
+	return err
+}
+
+func overBudget(whose string) *fault.Error {
+	return &fault.Error{Kind: fault.PaymentRequired, Code: "BUDGET_EXCEEDED", Message: "The budget of " + whose + " does not allow this call."}
+}
+
+// dayOf is the day of a time, since the epoch.
+func dayOf(us int64) int64 { return us / (24 * time.Hour).Microseconds() }
+
+// KeepHolds makes a node's holds last on.
+func KeepHolds(t Tx, node string, life time.Duration) error {
+	now, err := t.Now()
+	if err == nil {
+		_, err = t.Exec("UPDATE holds SET lapses_at = $2 WHERE node = $1 AND lapses_at > $3", node, now+life.Microseconds(), now)
+	}
+	return err
+}
+
+// SettleCalls books calls, each once. The rows of the trail wait for nobody; then
+// what was spent moves at once with what was held, so that who sets money aside
+// sees both or neither. All is done in an order in which two nodes never wait for
+// each other in a circle.
+func SettleCalls(t Tx, calls []vending.Spending) error {
+	type day struct {
+		customerID string
+		number     int64
+	}
+	grants, days := make(map[string]int64), make(map[day]int64)
+	var holds []string
+	calls = slices.Clone(calls)
+	slices.SortFunc(calls, func(a, b vending.Spending) int { return cmp.Compare(a.ID, b.ID) })
+	for _, c := range calls {
+		if c.At.IsZero() {
+			now, err := t.Now()
+			if err != nil {
+				return err
+			}
+			c.At = Instant(now)
+		}
+		var booked int64
+		if err := insertAudit(t, c.Audit, "", &booked); err != nil {
+			return err
+		}
+		if booked == 1 && c.Cost > 0 {
+			grants[c.GrantID] += c.Cost
+			days[day{c.CustomerID, dayOf(c.At.UnixMicro())}] += c.Cost
+		}
+		if c.Reservation != "" {
+			holds = append(holds, c.Reservation)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(grants)) {
+		if _, err := t.Exec("UPDATE grants SET spent = spent + $2 WHERE id = $1", id, grants[id]); err != nil {
+			return err
+		}
+	}
+	for _, d := range slices.SortedFunc(maps.Keys(days), func(a, b day) int {
+		return cmp.Or(cmp.Compare(a.customerID, b.customerID), cmp.Compare(a.number, b.number))
+	}) {
+		if _, err := t.Exec("INSERT INTO spending (customer_id, day, micro) VALUES ($1, $2, $3) ON CONFLICT (customer_id, day) DO UPDATE SET micro = spending.micro + excluded.micro",
+			d.customerID, d.number, days[d]); err != nil {
+			return err
+		}
+	}
+	slices.Sort(holds)
+	for _, id := range holds {
+		if _, err := t.Exec("DELETE FROM holds WHERE id = $1", id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetBudget bounds what a customer may spend in a day; 0: no bound.
+func SetBudget(t Tx, customerID string, micro int64) error {
+	if err := t.Lock(customerID); err != nil {
+		return err
+	}
+	var budget *int64
+	if micro > 0 {
+		budget = &micro
+	}
+	n, err := t.Exec("UPDATE customers SET day_budget = $2 WHERE id = $1", customerID, budget)
+	if err == nil && n == 0 {
+		err = missingCustomer(sql.ErrNoRows)
+	}
+	return err
+}

@@ -1,0 +1,198 @@
+package vending
+
+import (
+	"context"
+	"time"
+
+	"gatehouse/internal/apikey"
+	"gatehouse/internal/idempotency"
+)
+
+// Provider is an AI provider, by its name in the API and in paths.
+type Provider string
+
+// The providers. They are stored.
+const (
+	Anthropic  Provider = "anthropic"
+	OpenAI     Provider = "openai"
+	OpenRouter Provider = "openrouter"
+	Ollama     Provider = "ollama"
+)
+
+// Providers lists them.
+func Providers() []Provider { return []Provider{Anthropic, OpenAI, OpenRouter, Ollama} }
+
+// path is what a provider's own SDK has behind the host in its base_url.
+var path = map[Provider]string{Anthropic: "", OpenAI: "/v1", OpenRouter: "/api/v1", Ollama: ""}
+
+// Bounds of a grant.
+const (
+	DefaultTTL   = time.Hour
+	MaxTTL       = 4 * time.Hour
+	MaxProviders = 8
+	// RefreshWithin is how long before its end a credential may be refreshed.
+	RefreshWithin = 5 * time.Minute
+	// MaxCents bounds what a grant, or a customer's day, may spend.
+	MaxCents  = 100_000_000
+	maxHeader = 255 // characters of X-GitHub-Job and X-GitHub-Run
+)
+
+// MicroPerCent is a cent in millionths of a dollar, in which costs are counted.
+const MicroPerCent = 10_000
+
+// ByGateway says that the gateway makes the expiry true.
+const ByGateway = "gateway"
+
+// Issue is a token as it is stored.
+type Issue struct {
+	ID       string // UUIDv7
+	Provider Provider
+	apikey.Presented
+}
+
+// Order is a grant as it is to be written.
+type Order struct {
+	ID      string // UUIDv7
+	By      apikey.Principal
+	TTL     time.Duration
+	Cap     int64 // what its credentials together may spend, in millionths of a dollar; 0: no bound
+	Job     string
+	Run     string
+	Issues  []Issue
+	Replace string // the credential that these replace, of whose grant they are; "": a new grant
+}
+
+// Granted is what a customer has after an exchange.
+type Granted struct {
+	Credentials []Credential
+	Balance     int64     // credits
+	ResetAt     time.Time // the end of the Pro period; zero: none
+}
+
+// Credential is a credential as stored.
+type Credential struct {
+	ID         string
+	Provider   Provider
+	CreatedAt  time.Time
+	ExpiresAt  time.Time // by the database's clock
+	RevokedAt  time.Time // zero: not revoked
+	KeyID      string
+	Job, Run   string
+	CustomerID string
+}
+
+// Lease is a token that works, as the database has it.
+type Lease struct {
+	CredentialID, CustomerID, KeyID, GrantID string
+	Provider                                 Provider
+	ExpiresAt                                time.Time
+	Capped                                   bool // by its grant or its customer's day
+}
+
+// Report is what a client says that it used.
+type Report struct {
+	CustomerID string
+	Provider   Provider
+	Tokens     int64
+	Requests   int64
+	JobID      string // counts once
+}
+
+// Action is what an audit row is about. It is stored.
+type Action string
+
+// The actions.
+const (
+	Granting  Action = "grant"
+	Refusing  Action = "refusal"
+	Revoking  Action = "revocation"
+	Calling   Action = "call"
+	Reporting Action = "report" // what a client said, which bills nobody
+)
+
+// Audit is a row of the audit trail.
+type Audit struct {
+	ID           string // begins with a UUIDv7
+	At           time.Time
+	CustomerID   string
+	KeyID        string
+	CredentialID string
+	GrantID      string
+	Action       Action
+	Provider     Provider
+	Model        string
+	Requests     int64
+	InputTokens  int64 // of the whole prompt
+	OutputTokens int64
+	Cost         int64 // millionths of a dollar
+	Estimated    bool
+	Outcome      string // of a call: how it ended; of a refusal: its code
+}
+
+// Spending is a call that is settled.
+type Spending struct {
+	Audit
+	Reservation string // "" when nothing was set aside
+}
+
+// Hold is money set aside for a call.
+type Hold struct {
+	ID         string // UUIDv7
+	GrantID    string
+	CustomerID string
+	Node       string // whose it is: those of a node that is gone lapse
+	Micro      int64
+}
+
+// Used is what a customer used at a provider in a period.
+type Used struct{ Requests, InputTokens, OutputTokens int64 }
+
+// Store is what credentials need from a database.
+type Store interface {
+	// Grant commits a grant with its credentials, or replaces one of the
+	// customer's in the last RefreshWithin of its life. Without credits and a
+	// way to pay it is fault.Forbidden; another customer's credential is
+	// fault.NotFound, one that is revoked, ended or refreshed too early
+	// fault.Conflict.
+	Grant(ctx context.Context, o Order, keep *idempotency.Once[Granted]) (Granted, error)
+	// Credentials lists a customer's credentials that have not ended, oldest first.
+	Credentials(ctx context.Context, customerID string) ([]Credential, error)
+	// Revoke ends a credential of the key's customer; again it does nothing.
+	// Another customer's is fault.NotFound.
+	Revoke(ctx context.Context, by apikey.Principal, id string) error
+	// Report keeps what a client says; a job counts once.
+	Report(ctx context.Context, r Report, keep *idempotency.Once[Report]) error
+	// Lease finds a token, or fault.NotFound when there is none of the hash. One
+	// that is revoked or has expired is none.
+	Lease(ctx context.Context, token apikey.Presented) (Lease, error)
+	// Revoked lists the public ids of tokens that were revoked in the last while.
+	Revoked(ctx context.Context, since time.Duration) ([]string, error)
+	// Hold sets money aside, within what the grant and the customer's day have
+	// left beside what is spent and held; beyond it is fault.PaymentRequired.
+	Hold(ctx context.Context, h Hold, life time.Duration) error
+	// KeepHolds makes a node's holds last on for a while.
+	KeepHolds(ctx context.Context, node string, life time.Duration) error
+	// Settle books calls and lets go of what was held for them. Booked again, a
+	// row of the same id changes nothing. A row of no time gets the database's.
+	Settle(ctx context.Context, calls []Spending) error
+	// UsedBetween sums up a customer's calls from start to before end.
+	UsedBetween(ctx context.Context, customerID string, start, end time.Time) (map[Provider]Used, error)
+}
+
+// Admin is what an operator does with credentials, on the database itself.
+type Admin interface {
+	// SetBudget bounds what a customer may spend in a day (UTC); 0: no bound.
+	SetBudget(ctx context.Context, customerID string, cents int64) error
+	// RevokeAny ends any credential.
+	RevokeAny(ctx context.Context, id string) error
+	// AuditRows lists rows of the trail, oldest first, after an id.
+	AuditRows(ctx context.Context, f AuditFilter, after string, limit int) ([]Audit, error)
+}
+
+// AuditFilter says which rows are meant; its zero value: all.
+type AuditFilter struct {
+	CustomerID   string
+	CredentialID string
+	Action       Action
+	Since, Until time.Time
+}
