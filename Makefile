@@ -67,6 +67,16 @@ chaos-billing: ## live COPIES (10) times the lives of customers at Stripe, with 
 	@tools/postgres.sh must
 	go test ./cmd/gatehouse -count=1 -v -timeout=2h -run='^TestChaosBilling$$' -chaos.copies=$(COPIES)
 
+.PHONY: revoke-trial
+revoke-trial: ## revoke 1,000 credentials on three nodes that are asked with them, and tell the worst
+	@tools/postgres.sh must
+	go test ./cmd/gatehouse -count=1 -v -timeout=2h -run='^TestRevokeTrial$$' -revoke.trials=1000
+
+.PHONY: budget-race
+budget-race: ## make 2,000 calls at once over three nodes within one budget, and count what is spent
+	@tools/postgres.sh must
+	go test ./cmd/gatehouse -count=1 -v -timeout=1h -run='^TestBudgetRace$$' -budget.calls=2000
+
 .PHONY: lint
 lint: ## check style, likely bugs and the direction of imports
 	@linter=$$(tools/tool.sh golangci-lint) && "$$linter" run $(PKG)

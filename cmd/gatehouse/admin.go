@@ -11,8 +11,8 @@ import (
 )
 
 func adminCommand() *cobra.Command {
-	c := group("admin", "Look at customers, keys, ledgers, events and jobs, change and back them up, on the database itself",
-		customersCommand(), keysCommand(), ledgerCommand(), webhooksCommand(), jobsCommand(), backup(), unfence(), copyCommand())
+	c := group("admin", "Look at customers, keys, credentials, ledgers, events and jobs, change and back them up, on the database itself",
+		customersCommand(), keysCommand(), credentialsCommand(), auditCommand(), ledgerCommand(), webhooksCommand(), jobsCommand(), backup(), unfence(), copyCommand())
 	c.Long = "Works on the database itself: whether or not a node serves it, and at once for\none that does."
 	return c
 }

@@ -16,6 +16,7 @@ import (
 
 func customersCommand() *cobra.Command {
 	return group("customers", "List, show, suspend, resume, export, erase and purge customers",
+		budgetCustomer(),
 		listCustomers(),
 		onCustomer("show", "Show one customer, by id or e-mail address", show),
 		onCustomer("suspend", "Refuse all of a customer's keys from the next request on", suspend),

@@ -19,12 +19,14 @@ type exportJSON struct {
 		CanonicalEmail string `json:"email_canonical"`
 		LoadTest       bool   `json:"load_test"`
 	} `json:"customer"`
-	Keys           []exportedKey   `json:"keys"`
-	Ledger         []entryJSON     `json:"ledger"`
-	Jobs           []jobJSON       `json:"jobs"`
-	Fixes          []exportedFix   `json:"fixes"`
-	PaymentMethods []string        `json:"payment_methods"`
-	StripeEvents   []exportedEvent `json:"stripe_events"`
+	Keys           []exportedKey    `json:"keys"`
+	Ledger         []entryJSON      `json:"ledger"`
+	Jobs           []jobJSON        `json:"jobs"`
+	Fixes          []exportedFix    `json:"fixes"`
+	PaymentMethods []string         `json:"payment_methods"`
+	StripeEvents   []exportedEvent  `json:"stripe_events"`
+	Credentials    []credentialJSON `json:"credentials"`
+	Audit          []auditJSON      `json:"audit"`
 }
 
 type exportedKey struct {
@@ -76,7 +78,7 @@ func exportCustomer() *cobra.Command {
 	c := &cobra.Command{
 		Use: "export CUSTOMER", Short: "Print all that is stored of a customer as JSON",
 		Long: `Prints all that is stored of a customer, as it is at one moment, as JSON: revoked
-keys too, but no key's hash, and no kept answers, which are sealed.`,
+keys too, but no key's or token's hash, and no kept answers, which are sealed.`,
 	}
 	return adminCommandOn(c, func(ctx context.Context, c *cobra.Command, a adminCall) error {
 		found, err := a.customer(ctx)
@@ -87,7 +89,7 @@ keys too, but no key's hash, and no kept answers, which are sealed.`,
 		if err != nil {
 			return err
 		}
-		out := exportJSON{Keys: []exportedKey{}, Ledger: []entryJSON{}, Jobs: []jobJSON{}, Fixes: []exportedFix{}, PaymentMethods: slices.Concat([]string{}, d.Methods), StripeEvents: []exportedEvent{}}
+		out := exportJSON{Keys: []exportedKey{}, Ledger: []entryJSON{}, Jobs: []jobJSON{}, Fixes: []exportedFix{}, PaymentMethods: slices.Concat([]string{}, d.Methods), StripeEvents: []exportedEvent{}, Credentials: []credentialJSON{}, Audit: []auditJSON{}}
 		out.Customer.customerJSON, out.Customer.CanonicalEmail, out.Customer.LoadTest = customerOut(d.Customer), d.CanonicalEmail, d.LoadTest
 		for _, k := range d.Keys {
 			out.Keys = append(out.Keys, exportedKey{keyOut(d.ID, k.Record), optional(k.RevokedAt)})
@@ -97,6 +99,12 @@ keys too, but no key's hash, and no kept answers, which are sealed.`,
 		}
 		for _, j := range d.Jobs {
 			out.Jobs = append(out.Jobs, jobOut(j))
+		}
+		for _, d := range d.Credentials {
+			out.Credentials = append(out.Credentials, credentialOut(d))
+		}
+		for _, row := range d.Audit {
+			out.Audit = append(out.Audit, auditOut(row))
 		}
 		for _, f := range d.Fixes {
 			out.Fixes = append(out.Fixes, exportFix(f))

@@ -35,14 +35,21 @@ func configCommand() *cobra.Command {
 }
 
 func catalogueCommand() *cobra.Command {
-	return &cobra.Command{
+	var prices *bool
+	c := &cobra.Command{
 		Use: "catalogue", Short: "Print the plans, prices and credits in the binary, to begin one's own with", Args: exactly(),
 		Long: "Prints the catalogue in the binary. Change what it prints, save it as a file, and\nname that with the setting catalogue to sell something else.",
 		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := c.OutOrStdout().Write(billing.CatalogueText())
+			text := billing.CatalogueText()
+			if *prices {
+				text = billing.PricesText()
+			}
+			_, err := c.OutOrStdout().Write(text)
 			return err
 		},
 	}
+	prices = c.Flags().Bool("prices", false, "print what AI providers ask for, for the setting prices")
+	return c
 }
 
 func openapiCommand() *cobra.Command {

@@ -40,7 +40,7 @@ func TestEnvironmentSaysWhatFiguresHoldFor(t *testing.T) {
 	if d := got.Database; d.Driver != "sqlite" || d.Version == "" || d.Settings["journal_mode"] != "wal" || d.Settings["synchronous"] != "full" {
 		t.Errorf("the database is %+v", d)
 	}
-	if l := got.Limits; l["onboarding"] != "7/30s" || l["api"] != "500/3600s" || l["auth_failure"] != "off" || l["stripe_webhook"] != "1000/60s" || l["webhook_unauthentic"] != "60/60s" || len(l) != 5 {
+	if l := got.Limits; l["onboarding"] != "7/30s" || l["api"] != "500/3600s" || l["auth_failure"] != "off" || l["stripe_webhook"] != "1000/60s" || l["webhook_unauthentic"] != "60/60s" || l["credential_exchange"] != "60/60s" || len(l) != 6 {
 		t.Errorf("the limits are %v", l)
 	}
 	if strings.Contains(string(c.body), n.database) {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -14,23 +15,36 @@ func (a *API) account(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	used, err := a.Usage.UsedBetween(x.context(), c.ID, u.Start, u.End)
+	if err != nil {
+		return fmt.Errorf("sum up calls: %w", err)
+	}
+	type calls struct {
+		Requests     int64 `json:"requests"`
+		InputTokens  int64 `json:"input_tokens"`
+		OutputTokens int64 `json:"output_tokens"`
+	}
+	providers := make(map[string]calls)
+	for provider, n := range used {
+		providers[string(provider)] = calls(n)
+	}
 	type full struct {
 		customer
 		StripeCustomerID *string `json:"stripe_customer_id"`
 		CreditDebt       int64   `json:"credit_debt"`
 	}
 	type usage struct {
-		Start     time.Time      `json:"period_start"`
-		End       time.Time      `json:"period_end"`
-		Fixes     int64          `json:"fixes"`
-		Providers map[string]any `json:"providers"` // those with calls
+		Start     time.Time        `json:"period_start"`
+		End       time.Time        `json:"period_end"`
+		Fixes     int64            `json:"fixes"`
+		Providers map[string]calls `json:"providers"` // those with calls
 	}
 	return x.reply(http.StatusOK, struct {
 		Customer full  `json:"customer"`
 		Usage    usage `json:"usage"`
 	}{
 		full{customerOf(c), optional(c.StripeCustomerID), c.CreditDebt},
-		usage{u.Start, u.End, u.Fixes, map[string]any{}},
+		usage{u.Start, u.End, u.Fixes, providers},
 	})
 }
 
@@ -65,11 +79,12 @@ func (a *API) ledger(x *exchange) error {
 	}{entries, optional(page.Next)})
 }
 
-// pathID is the {id} of the path, or fault.NotFound where it can't be one.
-func (x *exchange) pathID() (string, error) {
+// pathID is the {id} of the path, or fault.NotFound where it can't be one of
+// what is meant.
+func (x *exchange) pathID(what string) (string, error) {
 	id := x.Request.PathValue("id")
 	if len(id) > 64 || !printable(id) {
-		return "", fault.Missing("There is no such key.")
+		return "", fault.Missing("There is no such " + what + ".")
 	}
 	return id, nil
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"path"
@@ -21,6 +22,7 @@ import (
 	"gatehouse/internal/idempotency"
 	"gatehouse/internal/ratelimit"
 	"gatehouse/internal/telemetry"
+	"gatehouse/internal/vending"
 )
 
 // Config is what the API is put together from.
@@ -29,9 +31,16 @@ type Config struct {
 	Keys        *apikey.Service
 	Ledger      *billing.Ledger
 	Fixes       *billing.Fixes
+	Vending     *vending.Service
+	Usage       Usage
 	Door        *apikey.Door // authenticated calls, by the policy api
 	Onboarding  *ratelimit.Limiter
 	AuthFailure *ratelimit.Limiter
+	// CredentialExchange admits exchanges, by customer.
+	CredentialExchange *ratelimit.Limiter
+	// Gateway serves all that is below /gateway/, and answers errors its own way;
+	// see CountFailure. Nil: there is nothing there.
+	Gateway     http.Handler
 	Idempotency *idempotency.Guard
 	// Webhook makes a receipt of what Stripe signed: it verifies a body by
 	// its Stripe-Signature headers. Its error says that the body is not
@@ -56,13 +65,18 @@ type Inbox interface {
 	TakeIn(ctx context.Context, r billing.Receipt) (isNew bool, err error)
 }
 
+// Usage sums up a customer's measured calls.
+type Usage interface {
+	// UsedBetween sums up the calls from start to before end, by provider.
+	UsedBetween(ctx context.Context, customerID string, start, end time.Time) (map[vending.Provider]vending.Used, error)
+}
+
 // API serves the public listener.
 type API struct {
 	Config
 	mux         *http.ServeMux
 	none        *route // stands for requests that match no route
 	faults      map[fault.Kind]prometheus.Counter
-	apiHeaders  *limitHeaders
 	failureGate gate
 	forgedAt    atomic.Int64 // when a forged webhook was last told of, in ns
 }
@@ -90,21 +104,26 @@ func New(c Config) *API {
 	for kind := range statusOf {
 		a.faults[kind] = c.Metrics.Fault(string(kind))
 	}
-	a.apiHeaders = newLimitHeaders(c.Door.Policy())
 	a.failureGate = a.byAddress(c.AuthFailure)
 	a.none = &route{api: a, path: "none", handle: func(*exchange) error {
 		return fault.Missing("There is nothing here.")
 	}}
 	open := func(*exchange) error { return nil }
+	byKey := a.byKey(newLimitHeaders(c.Door.Policy()), c.Door.Enter)
 	a.route(
 		&route{method: "POST", path: "/api/v1/customers/onboard", gate: a.byAddress(c.Onboarding), secret: true, handle: a.once(false, a.signUp)},
-		&route{method: "GET", path: "/api/v1/account", gate: a.byKey, handle: a.account},
-		&route{method: "GET", path: "/api/v1/account/ledger", gate: a.byKey, handle: a.ledger},
-		&route{method: "GET", path: "/api/v1/keys", gate: a.byKey, handle: a.listKeys},
-		&route{method: "POST", path: "/api/v1/keys", gate: a.byKey, secret: true, handle: a.once(true, a.createKey)},
-		&route{method: "POST", path: "/api/v1/keys/{id}/rotate", gate: a.byKey, secret: true, handle: a.once(true, a.rotateKey)},
-		&route{method: "DELETE", path: "/api/v1/keys/{id}", gate: a.byKey, handle: a.deleteKey},
-		&route{method: "POST", path: "/api/v1/fixes", gate: a.byKey, handle: a.once(false, a.recordFix)},
+		&route{method: "GET", path: "/api/v1/account", gate: byKey, handle: a.account},
+		&route{method: "GET", path: "/api/v1/account/ledger", gate: byKey, handle: a.ledger},
+		&route{method: "GET", path: "/api/v1/keys", gate: byKey, handle: a.listKeys},
+		&route{method: "POST", path: "/api/v1/keys", gate: byKey, secret: true, handle: a.once(true, a.createKey)},
+		&route{method: "POST", path: "/api/v1/keys/{id}/rotate", gate: byKey, secret: true, handle: a.once(true, a.rotateKey)},
+		&route{method: "DELETE", path: "/api/v1/keys/{id}", gate: byKey, handle: a.deleteKey},
+		&route{method: "POST", path: "/api/v1/fixes", gate: byKey, handle: a.once(false, a.recordFix)},
+		&route{method: "POST", path: "/api/v1/credentials/exchange", gate: a.byCustomer(c.CredentialExchange), secret: true, handle: a.once(false, a.exchangeKey)},
+		&route{method: "POST", path: "/api/v1/credentials/refresh", gate: byKey, secret: true, handle: a.once(false, a.refreshCredential)},
+		&route{method: "GET", path: "/api/v1/credentials", gate: byKey, handle: a.listCredentials},
+		&route{method: "DELETE", path: "/api/v1/credentials/{id}", gate: byKey, handle: a.deleteCredential},
+		&route{method: "POST", path: "/api/v1/usage/report", gate: byKey, handle: a.once(false, a.reportUsage)},
 		&route{method: "POST", path: "/api/webhooks/stripe", handle: a.webhook()},
 		&route{method: "GET", path: "/health", gate: open, quiet: true, handle: a.health},
 		&route{method: "GET", path: "/api/health", gate: open, quiet: true, handle: a.health},
@@ -112,31 +131,59 @@ func New(c Config) *API {
 		&route{method: "GET", path: "/readyz", gate: open, quiet: true, handle: a.readyz},
 		&route{method: "GET", path: "/openapi.json", gate: open, handle: a.openapi},
 	)
+	if c.Gateway != nil {
+		// Bodies, limits and errors are its own. Its bounded labels: any method,
+		// one path.
+		a.mux.Handle("/gateway/", &route{api: a, path: "gateway", gate: open, handle: func(x *exchange) error {
+			c.Gateway.ServeHTTP(x, x.Request)
+			if x.status == 0 { // as net/http has it
+				x.WriteHeader(http.StatusOK)
+			}
+			return nil
+		}})
+		a.mux.Handle("/gateway", a.none) // which ServeMux would redirect
+	}
 	return a
+}
+
+// methods are a path's routes by their methods, and under "" what answers every
+// other one. ServeMux knows paths alone: it would find that a path of any method
+// conflicts with a pattern of one.
+type methods map[string]*route
+
+// ServeHTTP is called by the mux.
+func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	found := m[r.Method]
+	if found == nil {
+		found = m[""]
+	}
+	found.ServeHTTP(w, r)
 }
 
 // route registers routes, an answer for every other method of their paths,
 // and one for every other path.
 func (a *API) route(routes ...*route) {
-	methods := make(map[string][]string)
+	paths := make(map[string]methods)
 	for _, r := range routes {
 		r.api = a
-		a.mux.Handle(r.method+" "+r.path, r)
-		methods[r.path] = append(methods[r.path], r.method)
-		if r.method == "GET" { // ServeMux answers HEAD by it, too
-			methods[r.path] = append(methods[r.path], "HEAD")
+		if paths[r.path] == nil {
+			paths[r.path] = make(methods)
+		}
+		paths[r.path][r.method] = r
+		if r.method == "GET" {
+			paths[r.path]["HEAD"] = r
 		}
 	}
-	for p, allowed := range methods {
-		slices.Sort(allowed)
-		allow := strings.Join(allowed, ", ")
-		a.mux.Handle(p, &route{api: a, path: p, handle: func(x *exchange) error {
+	for p, all := range paths {
+		allow := strings.Join(slices.Sorted(maps.Keys(all)), ", ")
+		all[""] = &route{api: a, path: p, handle: func(x *exchange) error {
 			x.Header().Set("Allow", allow)
 			return &fault.Error{
 				Kind: fault.MethodNotAllowed, Code: "METHOD_NOT_ALLOWED",
 				Message: "This path takes " + allow + ".",
 			}
-		}})
+		}}
+		a.mux.Handle(p, all)
 	}
 	a.mux.Handle("/", a.none)
 }

@@ -182,6 +182,15 @@ func (a answer) want(t testing.TB, status int) answer {
 	return a
 }
 
+// done fails the test unless the answer is 200 or 201.
+func (a answer) done(t testing.TB) answer {
+	t.Helper()
+	if a.status == http.StatusOK {
+		return a
+	}
+	return a.want(t, http.StatusCreated)
+}
+
 // problem is the one form of an error.
 type problem struct {
 	Error struct {

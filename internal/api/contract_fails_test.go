@@ -30,6 +30,9 @@ func TestWrongAnswersAreReported(t *testing.T) {
 	retry, _ := call("POST", "/api/v1/keys", key(apiKey), under(onceKey))
 	_, mismatch := call("POST", "/api/v1/keys", key(apiKey), under(onceKey), document("{}"))
 	remove, gone := call("DELETE", "/api/v1/keys/0199c0de-7a1e-7c3d-9b2f-3d6a5e4f1b20", key(apiKey))
+	trade, traded := call("POST", exchange, key(apiKey), document(`{"providers": ["openai"]}`))
+	creds, shownCreds := call("GET", credentials, key(apiKey))
+	tell, told := call("POST", report, key(apiKey), document(`{"provider": "openai", "tokens_used": 1, "request_count": 1, "job_id": "x"}`))
 	fix, recorded := call("POST", fixes, key(apiKey), document(`{"external_id": "x"}`))
 	hook, taken := call("POST", webhooks, signed(event(someEvent())))
 	_, forged := call("POST", webhooks)
@@ -138,6 +141,25 @@ func TestWrongAnswersAreReported(t *testing.T) {
 		{"201: fix with more than is told", fix, recorded, text(`"paid_by"`, `"method":"pm_1","paid_by"`)},
 		{"201: fix without the balance", fix, recorded, text(`"credit_balance"`, `"balance"`)},
 		{"201: fix as a secret", fix, recorded, set("Cache-Control", "no-store")},
+		{"200: credential may be kept", trade, traded, drop("Cache-Control")},
+		{"200: credential of an unknown provider", trade, traded, text(`"openai"`, `"acme"`)},
+		{"200: no credential", trade, traded, func(a *answer) { a.body = []byte(`{"credentials":{},"usage":{"remaining_fixes":5,"reset_at":null}}`) }},
+		{"200: credential is an API key", trade, traded, text(`"gt_live_`, `"gk_live_`)},
+		{"200: credential enforced by nothing known", trade, traded, text(`"gateway"`, `"hope"`)},
+		{"200: credential with its hash", trade, traded, text(`"base_url"`, `"hash":"x","base_url"`)},
+		{"200: exchange without what is left", trade, traded, text(`"remaining_fixes"`, `"remaining"`)},
+		{"200: exchange without reset_at", trade, traded, text(`,"reset_at":null`, ``)},
+		{"200: exchange by the policy for all else", trade, traded, func(a *answer) {
+			a.header.Set("RateLimit", `"api";r=59;t=60`)
+			a.header.Set("RateLimit-Policy", `"api";q=60;w=60`)
+		}},
+		{"200: credential with its token", creds, shownCreds, text(`"provider"`, `"api_key":"x","provider"`)},
+		{"200: credential without its revocation", creds, shownCreds, text(`,"revocation":null`, ``)},
+		{"200: credential with an unknown revocation", creds, shownCreds, text(`"revocation":null`, `"revocation":"soon"`)},
+		{"200: credential with an empty job", creds, shownCreds, text(`"github_job":null`, `"github_job":""`)},
+		{"200: credentials as null", creds, shownCreds, func(a *answer) { a.body = []byte(`{"credentials":null}`) }},
+		{"200: report not recorded", tell, told, text(`"recorded"`, `"noted"`)},
+		{"200: report as a secret", tell, told, set("Cache-Control", "no-store")},
 		{"200: event not received", hook, taken, text(`true`, `false`)},
 		{"200: event without duplicate", hook, taken, text(`,"duplicate":false`, ``)},
 		{"200: event by the policy for forged ones", hook, taken, func(a *answer) {

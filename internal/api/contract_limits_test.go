@@ -73,6 +73,10 @@ func checkLimits(route *routers.Route, got answer, response *openapi3.Response, 
 	switch {
 	case route.Path == "/api/v1/customers/onboard":
 		policies = []string{"onboarding"}
+	case route.Path == exchange && got.status == http.StatusTooManyRequests:
+		policies = []string{"credential_exchange", "auth_failure"}
+	case route.Path == exchange && got.status != http.StatusUnauthorized:
+		policies = []string{"credential_exchange"}
 	case route.Path == "/api/webhooks/stripe" && got.status == http.StatusTooManyRequests:
 		policies = []string{"stripe_webhook", "webhook_unauthentic"}
 	case route.Path == "/api/webhooks/stripe" && got.status == http.StatusUnauthorized:

@@ -62,7 +62,7 @@ var hopHeaders = map[string]bool{
 	"Date": true, "Content-Length": true, "Content-Type": true, "Connection": true, "X-Content-Type-Options": true,
 }
 
-var secretText = regexp.MustCompile(`gk_(live|test)_[0-9A-Za-z]{12}_[0-9A-Za-z]+`)
+var secretText = regexp.MustCompile(`g[kt]_(live|test)_[0-9A-Za-z]{12}_[0-9A-Za-z]+`)
 
 // checkAnswer holds an answer to openapi.yaml, and to what the contract says
 // of all answers. off are the policies that send no headers.
@@ -94,7 +94,7 @@ func documented(doc *openapi3.T, req *http.Request, status int) (*routers.Route,
 		route.Method = http.MethodGet
 	}
 	for template, item := range doc.Paths.Map() {
-		if matches(template, req.URL.EscapedPath()) {
+		if matches(template, req.URL.EscapedPath()) && route.Path != req.URL.EscapedPath() { // what is spelled out beats {id}
 			route.Path, route.PathItem, route.Operation = template, item, item.GetOperation(route.Method)
 		}
 	}

@@ -48,7 +48,7 @@ func (x *exchange) value(s string) []string {
 
 // WriteHeader notes the status.
 func (x *exchange) WriteHeader(status int) {
-	if x.status == 0 {
+	if x.status == 0 && status >= http.StatusOK { // what is below goes before the answer
 		x.status = status
 	}
 	x.ResponseWriter.WriteHeader(status)
@@ -69,6 +69,7 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 func (a *API) finish(x *exchange) {
 	if p := recover(); p != nil {
 		if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares the panic value itself
+			a.tell(x)
 			panic(p)
 		}
 		a.Log.ErrorContext(x.context(), "request failed", "request_id", x.id, "route", x.route.path, "err", fault.Panicked(p))
@@ -77,6 +78,11 @@ func (a *API) finish(x *exchange) {
 		}
 		a.fail(x, &fault.Error{Kind: fault.Internal, Code: codeInternal, Message: messageInternal})
 	}
+	a.tell(x)
+}
+
+// tell counts and logs an answer, be it cut.
+func (a *API) tell(x *exchange) {
 	took := time.Since(x.start)
 	x.route.observe(x.Request.Method, x.status, took)
 	a.logRequest(x, took)
@@ -107,12 +113,12 @@ type observer struct{ prometheus.Observer }
 // observe counts an answer. Metrics are looked up once for each status, since
 // a look-up costs more than all else that is done for a refused request.
 func (r *route) observe(method string, status int, took time.Duration) {
-	if r.method == "" || method != r.method { // 404 and 405; and HEAD
+	if status < 0 || status >= len(r.seen) { // the gateway's answers are others' to make
+		status = 0
+	}
+	if r.method == "" || method != r.method { // 404 and 405, the gateway; and HEAD
 		r.api.Metrics.Request(r.path, knownMethod(method), strconv.Itoa(status)).Observe(took.Seconds())
 		return
-	}
-	if status < 0 || status >= len(r.seen) {
-		status = 0
 	}
 	o := r.seen[status].Load()
 	if o == nil {

@@ -116,7 +116,7 @@ func appendQuoted(b []byte, s string) []byte {
 
 // reply answers with a value as JSON.
 func (x *exchange) reply(status int, v any) error {
-	body, err := json.Marshal(v)
+	body, err := json.Marshal(v, json.Deterministic(true)) // for a map, whose answer may be repeated
 	if err != nil {
 		return err
 	}

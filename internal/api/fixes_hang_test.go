@@ -51,7 +51,8 @@ func newStub(store ratelimit.Store, change func(*Config)) *API {
 	}
 	c := Config{
 		Door: apikey.NewDoor(nil, policies[ratelimit.API]), Onboarding: policies[ratelimit.Onboarding], AuthFailure: policies[ratelimit.AuthFailure],
-		StripeWebhook: policies[ratelimit.StripeWebhook], WebhookUnauthentic: policies[ratelimit.WebhookUnauthentic],
+		CredentialExchange: policies[ratelimit.CredentialExchange],
+		StripeWebhook:      policies[ratelimit.StripeWebhook], WebhookUnauthentic: policies[ratelimit.WebhookUnauthentic],
 		Health:  health.New(health.Facts{}, func(context.Context) error { return nil }),
 		Metrics: telemetry.New(prometheus.NewRegistry(), "test"), Log: slog.New(slog.DiscardHandler),
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -27,26 +28,39 @@ func (a *API) by(l *ratelimit.Limiter, key func(*exchange) string) gate {
 	}
 }
 
-// byKey lets requests with a usable key in, at the rate of its policy.
+// byKey lets requests with a usable key in, at the rate of a door's policy.
 // Failures take places of their own, per client address; a usable key passes
 // even where those are used up.
-func (a *API) byKey(x *exchange) error {
-	key, err := presentedKey(x.Request.Header)
-	if err != nil {
-		return err
+func (a *API) byKey(l *limitHeaders, enter enter) gate {
+	return func(x *exchange) error {
+		key, err := presentedKey(x.Request.Header)
+		if err != nil {
+			return err
+		}
+		who, d, err := enter(x.context(), key)
+		if err != nil {
+			return err
+		}
+		if err := l.pass(x, d); err != nil {
+			return err
+		}
+		if who.Suspended {
+			return apikey.Suspended()
+		}
+		x.who = who
+		return nil
 	}
-	who, d, err := a.Door.Enter(x.context(), key)
-	if err != nil {
-		return err
-	}
-	if err := a.apiHeaders.pass(x, d); err != nil {
-		return err
-	}
-	if who.Suspended {
-		return apikey.Suspended()
-	}
-	x.who = who
-	return nil
+}
+
+// enter is a door's answer to who presents a key.
+type enter func(ctx context.Context, key string) (apikey.Principal, ratelimit.Decision, error)
+
+// byCustomer lets requests with a usable key in, at the rate of a policy per
+// customer, over all its keys.
+func (a *API) byCustomer(l *ratelimit.Limiter) gate {
+	return a.byKey(newLimitHeaders(l.Policy), func(ctx context.Context, key string) (apikey.Principal, ratelimit.Decision, error) {
+		return a.Door.EnterFor(ctx, key, l)
+	})
 }
 
 // limitFailure makes every 401 for want of a key, a handler's too, take a place
@@ -60,6 +74,13 @@ func (a *API) limitFailure(x *exchange, err error) error {
 		return refusal
 	}
 	return err
+}
+
+// CountFailure counts a 401 that the gateway is about to answer as those of the
+// API are, and sets that policy's headers. Where too many came from the address
+// its error is to be answered instead.
+func (a *API) CountFailure(w http.ResponseWriter, r *http.Request) error {
+	return a.failureGate(&exchange{ResponseWriter: w, Request: r, route: a.none, client: clientAddr(r, a.Trusted)})
 }
 
 // presentedKey reads the key from X-API-Key or from Authorization: Bearer.

@@ -105,7 +105,7 @@ func keepAnswer[T any](x *exchange, answer func(T) (status int, body any)) *idem
 		if refusal, ok := body.(*fault.Error); ok {
 			return guard.Seal(r, status, appendProblem(nil, refusal, ""))
 		}
-		text, err := json.Marshal(body)
+		text, err := json.Marshal(body, json.Deterministic(true)) // the very bytes that are answered now
 		if err != nil {
 			return idempotency.Outcome{}, err
 		}

@@ -32,7 +32,7 @@ func TestFailureIsNotKept(t *testing.T) {
 			{"our bug", errStore, 500, "INTERNAL", true},
 			{"the store away", fault.Away(errStore), 503, "UNAVAILABLE", true},
 		} {
-			if endpoint == "sign-up" && !test.signUp || endpoint == "fix" && test.status == http.StatusConflict {
+			if endpoint == "sign-up" && !test.signUp || (endpoint == "fix" || endpoint == "exchange" || endpoint == "report") && test.status == http.StatusConflict {
 				continue
 			}
 			t.Run(endpoint+": "+test.name, func(t *testing.T) {
@@ -165,7 +165,7 @@ func TestLimitComesBeforeTheReplay(t *testing.T) {
 		now.advance(time.Minute)
 		send(newServer(t, beside(s), ring)).repeats(t, first)
 	}
-	if made := s.effects(t).than(before); made != (effects{1, 2, 1}) {
+	if made := s.effects(t).than(before); made != (effects{1, 2, 1, 0}) {
 		t.Errorf("made: %+v, want a sign-up and a key", made)
 	}
 }
@@ -225,7 +225,7 @@ func TestRetryAfterAFailingStore(t *testing.T) {
 				send := func() answer { return s.send(t, "POST", post.path, post.auth, document(text), under(onceKey)) }
 				then(t, next, test.around)
 				send().want(t, test.status)
-				second := send().want(t, http.StatusCreated)
+				second := send().done(t)
 				if replayed := second.header.Get("Idempotent-Replayed") == "true"; replayed != test.persists {
 					t.Errorf("%s: the second answer is a replay: %v, want %v", endpoint, replayed, test.persists)
 				}
@@ -305,7 +305,7 @@ func TestRetryAfterLeaving(t *testing.T) {
 					}
 					leave()
 					send := func() answer { return s.send(t, "POST", post.path, post.auth, document(text), k) }
-					second := settled(t, send).want(t, http.StatusCreated)
+					second := settled(t, send).done(t)
 					if replayed := second.header.Get("Idempotent-Replayed"); test.replayed == "yes" && replayed != "true" || test.replayed == "no" && replayed != "" {
 						t.Errorf("%s: Idempotent-Replayed is %q; a replay: want %s", endpoint, replayed, test.replayed)
 					}

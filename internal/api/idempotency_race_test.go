@@ -14,7 +14,7 @@ func oneOf(t testing.TB, answers []answer) (first answer) {
 	t.Helper()
 	made := 0
 	for _, got := range answers {
-		if got.status == http.StatusCreated && got.header.Get("Idempotent-Replayed") == "" {
+		if got.status < http.StatusBadRequest && got.header.Get("Idempotent-Replayed") == "" {
 			first = got
 			made++
 		}
@@ -24,7 +24,7 @@ func oneOf(t testing.TB, answers []answer) (first answer) {
 	}
 	for _, got := range answers {
 		switch {
-		case got.status != http.StatusCreated:
+		case got.status >= http.StatusBadRequest:
 			got.refused(t, http.StatusConflict, "IDEMPOTENCY_CONFLICT")
 		case got.header.Get("Idempotent-Replayed") != "":
 			got.repeats(t, first)

@@ -153,7 +153,7 @@ func TestMasterKeyIsRolled(t *testing.T) {
 			send(before, text2, "a key that is new").shut(t)
 			send(during, text, onceKey).repeats(t, first)
 			one := each[endpoint]
-			if made := before.effects(t).than(count); made != (effects{2 * one.customers, 2 * one.keys, 2 * one.entries}) {
+			if made := before.effects(t).than(count); made != (effects{2 * one.customers, 2 * one.keys, 2 * one.entries, 2 * one.audits}) {
 				t.Errorf("made: %+v, want twice %+v", made, one)
 			}
 		})
@@ -176,6 +176,8 @@ func TestKeptAnswersAreSealed(t *testing.T) {
 	_, stranger := s.signUp(t)
 	theirs := decode[issued](t, create(stranger).fresh(t))
 	secrets = append(secrets, made.Key, rotated.Key, theirs.Key)
+	token := decode[granted](t, s.send(t, "POST", exchange, key(secrets[0]), under(k), document(`{"providers": ["openai"]}`)).fresh(t)).Credentials["openai"].Token
+	secrets = append(secrets, token)
 
 	var files []byte
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
@@ -220,8 +222,8 @@ func TestKeptAnswersAreSealed(t *testing.T) {
 		}
 		kept = append(kept, row)
 	}
-	if err := rows.Err(); err != nil || len(kept) != 4 {
-		t.Fatalf("%d answers are kept (%v), want 4", len(kept), err)
+	if err := rows.Err(); err != nil || len(kept) != 5 {
+		t.Fatalf("%d answers are kept (%v), want 5", len(kept), err)
 	}
 	for _, word := range append(open, name, company, address, ci, "127.0.0.1", `"api_key"`, `"name"`, made.Prefix) {
 		if slices.ContainsFunc(kept, func(row []byte) bool { return bytes.Contains(row, []byte(word)) }) {

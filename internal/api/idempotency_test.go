@@ -16,6 +16,7 @@ import (
 	"gatehouse/internal/apikey"
 	"gatehouse/internal/billing"
 	"gatehouse/internal/idempotency"
+	"gatehouse/internal/vending"
 )
 
 const onceKey = "0123456789abcdef" // as short as may be
@@ -26,7 +27,7 @@ func under(k string) detail { return header("Idempotency-Key", k) }
 // fresh fails the test unless something was made now.
 func (a answer) fresh(t testing.TB) answer {
 	t.Helper()
-	if _, replayed := a.want(t, http.StatusCreated).header["Idempotent-Replayed"]; replayed {
+	if _, replayed := a.done(t).header["Idempotent-Replayed"]; replayed {
 		t.Fatal("a replay, where something was to be made")
 	}
 	return a
@@ -44,14 +45,17 @@ func (a answer) repeats(t testing.TB, first answer) {
 }
 
 // effects is how much there is of what a POST makes.
-type effects struct{ customers, keys, entries int }
+type effects struct{ customers, keys, entries, audits int }
 
 // each is what one request at an endpoint of posts makes.
-var each = map[string]effects{"sign-up": {1, 1, 1}, "create": {0, 1, 0}, "rotate": {0, 1, 0}, "fix": {0, 0, 1}}
+var each = map[string]effects{
+	"sign-up": {1, 1, 1, 0}, "create": {0, 1, 0, 0}, "rotate": {0, 1, 0, 0}, "fix": {0, 0, 1, 0},
+	"exchange": {0, 0, 0, 2}, "report": {0, 0, 0, 1},
+}
 
 // than are the effects that came after earlier ones.
 func (e effects) than(before effects) effects {
-	return effects{e.customers - before.customers, e.keys - before.keys, e.entries - before.entries}
+	return effects{e.customers - before.customers, e.keys - before.keys, e.entries - before.entries, e.audits - before.audits}
 }
 
 func (s *server) effects(t testing.TB) (e effects) {
@@ -68,6 +72,7 @@ func (s *server) effects(t testing.TB) (e effects) {
 		t.Fatalf("the ledger: %+v (%v)", report, err)
 	}
 	e.entries = report.Entries
+	e.audits = len(s.audits(t, vending.AuditFilter{}))
 	return e
 }
 
@@ -79,6 +84,7 @@ func writes(next chan around) option {
 	return func(_ testing.TB, s *setup) {
 		s.accounts = func(store account.Store) account.Store { return aroundAccounts{store, next} }
 		s.keys = func(store apikey.Store) apikey.Store { return aroundKeys{store, next} }
+		s.vending = func(store vending.Store) vending.Store { return aroundVending{store, next} }
 		s.fixes = func(store billing.FixStore) billing.FixStore { return aroundFixes{store, next} }
 	}
 }
@@ -141,6 +147,23 @@ func (a aroundFixes) BeginFix(ctx context.Context, o billing.FixOrder, keep *ide
 	return r, err
 }
 
+type aroundVending struct {
+	vending.Store
+	next chan around
+}
+
+func (a aroundVending) Grant(ctx context.Context, o vending.Order, keep *idempotency.Once[vending.Granted]) (g vending.Granted, err error) {
+	err = do(ctx, a.next, func(ctx context.Context) (err error) {
+		g, err = a.Store.Grant(ctx, o, keep)
+		return err
+	})
+	return g, err
+}
+
+func (a aroundVending) Report(ctx context.Context, r vending.Report, keep *idempotency.Once[vending.Report]) error {
+	return do(ctx, a.next, func(ctx context.Context) error { return a.Store.Report(ctx, r, keep) })
+}
+
 // The same request again is answered with the same bytes, and is a request of
 // its own all the same.
 func TestReplay(t *testing.T) {
@@ -148,8 +171,11 @@ func TestReplay(t *testing.T) {
 	for endpoint, post := range posts(t, s) {
 		t.Run(endpoint, func(t *testing.T) {
 			policy, before, text := "api", s.effects(t), post.body()
-			if endpoint == "sign-up" {
+			switch endpoint {
+			case "sign-up":
 				policy = "onboarding"
+			case "exchange":
+				policy = "credential_exchange"
 			}
 			send := func(id string) answer {
 				return s.send(t, "POST", post.path, post.auth, document(text), under(onceKey), header("X-Request-Id", id))
@@ -404,8 +430,8 @@ func TestPostsDocumentTheKey(t *testing.T) {
 			t.Errorf("POST %s is documented without Idempotency-Key", path)
 		}
 	}
-	if found != 4 {
-		t.Errorf("%d POSTs are documented, want 4", found)
+	if found != 7 {
+		t.Errorf("%d POSTs are documented, want 7", found)
 	}
 }
 

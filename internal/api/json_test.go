@@ -93,9 +93,21 @@ func TestWrongTypes(t *testing.T) {
 		{"sign-up", "source", []string{`0`, `true`, `["api"]`, `{}`}},
 		{"create", "name", []string{`5`, `true`, `[]`, `{}`}},
 		{"create", "expires_at", []string{`1893456000`, `true`, `[]`, `{}`}},
+		{"exchange", "providers", []string{`"anthropic"`, `5`, `true`, `{}`, `{"anthropic": true}`}},
+		{"exchange", "ttl_minutes", []string{`"5"`, `""`, `true`, `[]`, `[5]`, `{}`, `1.5`, `1e400`, `1e2`, `60.0`, `-1e400`}},
+		{"exchange", "max_cents", []string{`"5"`, `true`, `[5]`, `{}`, `0.5`, `1e400`}},
+		{"refresh", "credential_id", []string{`5`, `true`, `[]`, `["x"]`, `{}`, `1e400`}},
+		{"report", "provider", []string{`5`, `true`, `["openai"]`, `{}`}},
+		{"report", "tokens_used", []string{`"5"`, `""`, `"NaN"`, `true`, `[5]`, `{}`, `1.5`, `-1.5`, `1e400`}},
+		{"report", "request_count", []string{`"5"`, `true`, `[5]`, `{}`, `1.5`, `1e400`}},
+		{"report", "job_id", []string{`5`, `true`, `["x"]`, `{}`}},
 		{"rotate", "grace_minutes", []string{`"5"`, `""`, `true`, `[]`, `[5]`, `{}`, `1.5`, `1e400`, `9223372036854775808`, `-9223372036854775809`}},
 	} {
 		post := endpoints[test.endpoint]
+		if test.endpoint == "refresh" {
+			post = endpoints["exchange"]
+			post.path = refresh
+		}
 		for _, value := range test.values {
 			t.Run(test.endpoint+"/"+test.field+"="+value, func(t *testing.T) {
 				text := `{"` + test.field + `": ` + value + `}`
@@ -121,7 +133,7 @@ func TestUnknownFieldsAreIgnored(t *testing.T) {
 		} {
 			t.Run(endpoint+"/"+extra[:min(len(extra), 30)], func(t *testing.T) {
 				text := strings.Replace(post.body(), "{", "{"+extra+",", 1)
-				s.send(t, "POST", post.path, post.auth, document(text)).want(t, http.StatusCreated)
+				s.send(t, "POST", post.path, post.auth, document(text)).done(t)
 			})
 		}
 	}

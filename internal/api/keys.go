@@ -86,7 +86,7 @@ func (a *API) rotateKey(x *exchange) error {
 	if err := x.decode(&in); err != nil {
 		return err
 	}
-	id, err := x.pathID()
+	id, err := x.pathID("key")
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (a *API) rotateKey(x *exchange) error {
 }
 
 func (a *API) deleteKey(x *exchange) error {
-	id, err := x.pathID()
+	id, err := x.pathID("key")
 	if err != nil {
 		return err
 	}

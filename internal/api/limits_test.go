@@ -30,11 +30,12 @@ func (a answer) refusedBy(t testing.TB, policy, message string) {
 }
 
 const (
-	signUpsPerMinute  = "Rate limit exceeded. Maximum 10 onboarding requests per minute per IP address."
-	callsPerHour      = "Rate limit exceeded. Maximum 500 API requests per hour per API key."
-	failuresPerMinute = "Rate limit exceeded. Maximum 60 failed authentications per minute per IP address."
-	eventsPerMinute   = "Rate limit exceeded. Maximum 1000 webhook requests per minute."
-	forgedPerMinute   = "Rate limit exceeded. Maximum 60 unauthentic webhook requests per minute per IP address."
+	signUpsPerMinute   = "Rate limit exceeded. Maximum 10 onboarding requests per minute per IP address."
+	exchangesPerMinute = "Rate limit exceeded. Maximum 60 credential requests per minute per customer."
+	callsPerHour       = "Rate limit exceeded. Maximum 500 API requests per hour per API key."
+	failuresPerMinute  = "Rate limit exceeded. Maximum 60 failed authentications per minute per IP address."
+	eventsPerMinute    = "Rate limit exceeded. Maximum 1000 webhook requests per minute."
+	forgedPerMinute    = "Rate limit exceeded. Maximum 60 unauthentic webhook requests per minute per IP address."
 )
 
 // The policies as they are by default, place by place.
@@ -49,6 +50,9 @@ func TestDefaultLimits(t *testing.T) {
 		{"onboarding", 10, 60, signUpsPerMinute, func(s *server, _ string) answer {
 			return s.send(t, "POST", onboard, from("203.0.113.1"), document(`{"name": "Ada", "email": "`+someone()+`"}`))
 		}, http.StatusCreated},
+		{"credential_exchange", 60, 60, exchangesPerMinute, func(s *server, apiKey string) answer {
+			return s.send(t, "POST", exchange, key(apiKey), document(`{"providers": ["openai"]}`))
+		}, http.StatusOK},
 		{"api", 500, 3600, callsPerHour, func(s *server, apiKey string) answer {
 			return s.send(t, "GET", "/api/v1/keys", key(apiKey))
 		}, http.StatusOK},
@@ -122,7 +126,7 @@ func TestConfiguredLimits(t *testing.T) {
 
 // A policy that is off counts nothing and says nothing; the others go on.
 func TestPolicyOff(t *testing.T) {
-	policies := []string{"onboarding", "api", "auth_failure", "stripe_webhook", "webhook_unauthentic"}
+	policies := []string{"onboarding", "credential_exchange", "api", "auth_failure", "stripe_webhook", "webhook_unauthentic"}
 	for _, off := range policies {
 		t.Run(off, func(t *testing.T) {
 			options := []option{at(newClock())}
@@ -136,9 +140,10 @@ func TestPolicyOff(t *testing.T) {
 			s := newServer(t, options...)
 			_, apiKey := s.signUp(t)
 			for policy, send := range map[string]func() answer{
-				"onboarding":   func() answer { return s.send(t, "POST", onboard) },
-				"api":          func() answer { return s.send(t, "GET", "/api/v1/account", key(apiKey)) },
-				"auth_failure": func() answer { return s.send(t, "GET", "/api/v1/account") },
+				"onboarding":          func() answer { return s.send(t, "POST", onboard) },
+				"api":                 func() answer { return s.send(t, "GET", "/api/v1/account", key(apiKey)) },
+				"auth_failure":        func() answer { return s.send(t, "GET", "/api/v1/account") },
+				"credential_exchange": func() answer { return s.send(t, "POST", exchange, key(apiKey)) },
 
 				"stripe_webhook":      func() answer { return s.event(t, event(someEvent())) },
 				"webhook_unauthentic": func() answer { return s.send(t, "POST", webhooks) },

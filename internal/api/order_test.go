@@ -36,7 +36,7 @@ func offer(text string, length int64) (*offered, detail) {
 // A request is refused as early as can be: what is refused before its body
 // matters has its body left unread.
 func TestRefusedBodyIsNotRead(t *testing.T) {
-	s := newServer(t, limit("onboarding", "4/60s"), limit("api", "3/60s"), limit("auth_failure", "1/60s"))
+	s := newServer(t, limit("onboarding", "4/60s"), limit("api", "3/60s"), limit("credential_exchange", "1/60s"), limit("auth_failure", "1/60s"))
 	_, mine := s.signUp(t)
 	_, limited := s.signUp(t)
 	for range 3 {
@@ -63,6 +63,8 @@ func TestRefusedBodyIsNotRead(t *testing.T) {
 		{"no such method", "PUT", "/api/v1/keys", []detail{key(mine), isJSON}, `{}`, 0, 405, false},
 		{"suspended", "POST", "/api/v1/keys", []detail{key(suspended), isJSON}, `{}`, 0, 403, false},
 		{"limited by key", "POST", "/api/v1/keys", []detail{key(limited), isJSON}, `{}`, 0, 429, false},
+		{"an exchange", "POST", exchange, []detail{key(mine), isJSON}, `{"providers": ["openai"]}`, 0, 200, true},
+		{"an exchange too many", "POST", exchange, []detail{key(mine), isJSON}, `{"providers": ["openai"]}`, 0, 429, false},
 		{"no key", "POST", "/api/v1/keys", []detail{isJSON}, `{}`, 0, 401, false},
 		{"no key, once too often", "POST", "/api/v1/keys", []detail{isJSON}, `{}`, 0, 429, false},
 		{"another type", "POST", onboard, nil, signUp, 0, 415, false},
@@ -145,13 +147,17 @@ func TestRefusalsOfAKeyCount(t *testing.T) {
 		{404, "DELETE", "/api/v1/keys/" + someID, nil},
 		{409, "DELETE", last, nil},
 		{422, "GET", "/api/v1/account/ledger?limit=x", nil},
+		{422, "POST", refresh, []detail{document("{}")}},
+		{404, "POST", refresh, []detail{document(`{"credential_id": "` + someID + `"}`)}},
+		{404, "DELETE", credentials + "/" + someID, nil},
+		{422, "POST", report, []detail{document("{}")}},
 		{422, "POST", fixes, []detail{document("{}")}},
 		{400, "POST", fixes, []detail{document("")}},
 	} {
 		s.send(t, refused.method, refused.path, append(refused.details, key(mine))...).want(t, refused.status)
 	}
-	if l := s.send(t, "GET", "/api/v1/account", key(mine)).want(t, http.StatusOK).limits(t, "api"); l.remaining != 500-1-10-1 {
-		t.Errorf("%d places are left, want 488", l.remaining)
+	if l := s.send(t, "GET", "/api/v1/account", key(mine)).want(t, http.StatusOK).limits(t, "api"); l.remaining != 500-1-14-1 {
+		t.Errorf("%d places are left, want 484", l.remaining)
 	}
 }
 

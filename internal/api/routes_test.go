@@ -13,19 +13,24 @@ import (
 
 // allowed are the paths of this version and what Allow says of each.
 var allowed = map[string]string{
-	"/api/v1/customers/onboard": "POST",
-	"/api/v1/account":           "GET, HEAD",
-	"/api/v1/account/ledger":    "GET, HEAD",
-	"/api/v1/fixes":             "POST",
-	"/api/webhooks/stripe":      "POST",
-	"/api/v1/keys":              "GET, HEAD, POST",
-	"/api/v1/keys/{id}":         "DELETE",
-	"/api/v1/keys/{id}/rotate":  "POST",
-	"/health":                   "GET, HEAD",
-	"/api/health":               "GET, HEAD",
-	"/livez":                    "GET, HEAD",
-	"/readyz":                   "GET, HEAD",
-	"/openapi.json":             "GET, HEAD",
+	"/api/v1/customers/onboard":    "POST",
+	"/api/v1/account":              "GET, HEAD",
+	"/api/v1/account/ledger":       "GET, HEAD",
+	"/api/v1/fixes":                "POST",
+	"/api/webhooks/stripe":         "POST",
+	"/api/v1/credentials":          "GET, HEAD",
+	"/api/v1/credentials/exchange": "POST",
+	"/api/v1/credentials/refresh":  "POST",
+	"/api/v1/credentials/{id}":     "DELETE",
+	"/api/v1/usage/report":         "POST",
+	"/api/v1/keys":                 "GET, HEAD, POST",
+	"/api/v1/keys/{id}":            "DELETE",
+	"/api/v1/keys/{id}/rotate":     "POST",
+	"/health":                      "GET, HEAD",
+	"/api/health":                  "GET, HEAD",
+	"/livez":                       "GET, HEAD",
+	"/readyz":                      "GET, HEAD",
+	"/openapi.json":                "GET, HEAD",
 }
 
 const someID = "0199c0de-7a1e-7c3d-9b2f-3d6a5e4f1b20"
@@ -87,6 +92,8 @@ func TestOtherPathsAreNotFound(t *testing.T) {
 		"/%2e", "/%2e%2e", "/%2E%2e/health", "/health/%2e", "/health/%2e%2e", "/api/v1/%2e%2e/v1/keys", "/api/v1/keys/%2e%2e/account",
 		"/%2Fhealth", "/%2f%2f", "/%2f", "/health%2F", "/api%2Fv1/keys", "/api/v1%2Fkeys", "/api/v1/keys%2F" + someID,
 		"/api/webhooks", "/api/webhooks/", "/api/webhooks/stripe/", "/api/webhooks/Stripe", "/api/v1/webhooks/stripe", "/webhooks/stripe", "/api/v1/fixes/", "/api/v1/fixes/" + someID,
+		"/api/v1/credentials/", "/api/v1/credentials/exchange/", "/api/v1/credentials//exchange", "/api/v1/credentials/" + someID + "/", "/api/v1/credentials/" + someID + "/refresh",
+		"/api/v1/usage", "/api/v1/usage/", "/api/v1/usage/report/", "/gateway", "/gateway/", "/gateway/anthropic/v1/messages", // no gateway here
 		"/health%00", "/health%20", "/health;", "/health;a=b", "/health%3F", "/health%23", "/healt%C3%A9", "/%ff",
 		`/\health`, `/api\v1\keys`, "/api/v1/keys/a/b/rotate", "/health/live", "/index.html",
 	} {

@@ -26,6 +26,7 @@ import (
 	"gatehouse/internal/store/sqlite"
 	"gatehouse/internal/stripe"
 	"gatehouse/internal/telemetry"
+	"gatehouse/internal/vending"
 )
 
 // setup is what a test may want to be different from a node as app makes it.
@@ -42,6 +43,8 @@ type setup struct {
 	keys      func(apikey.Store) apikey.Store
 	ledger    billing.Store
 	fixes     func(billing.FixStore) billing.FixStore
+	vending   func(vending.Store) vending.Store
+	gateway   http.Handler
 	provider  billing.Provider // nil: nobody can be charged
 	secrets   string           // of Stripe's webhooks
 	stripeNow func() time.Time // what signatures are compared with
@@ -140,8 +143,9 @@ func newDatabase(t testing.TB, now func() time.Time, log *slog.Logger) *database
 type server struct {
 	*client
 	database *database
-	handler  http.Handler
+	handler  *api.API
 	health   *health.Checker
+	registry *prometheus.Registry
 	counted  *counted
 	logs     *logs
 }
@@ -200,13 +204,14 @@ func newRing(t testing.TB) *seal.Ring {
 	return ring
 }
 
-func (s *setup) api(t testing.TB, n *server, log *slog.Logger) http.Handler {
+func (s *setup) api(t testing.TB, n *server, log *slog.Logger) *api.API {
 	t.Helper()
 	rules, err := email.NewRules(nil, s.emailDeny)
 	if err != nil {
 		t.Fatal(err)
 	}
-	metrics := telemetry.New(prometheus.NewRegistry(), "v0.0.0-test")
+	n.registry = prometheus.NewRegistry()
+	metrics := telemetry.New(n.registry, "v0.0.0-test")
 	limiter := func(name ratelimit.Name) *ratelimit.Limiter {
 		return ratelimit.New(s.policies[name], n.counted, func(o ratelimit.Outcome) { metrics.Decision(string(name), string(o)).Inc() })
 	}
@@ -234,16 +239,24 @@ func (s *setup) api(t testing.TB, n *server, log *slog.Logger) http.Handler {
 	if s.inbox != nil {
 		inbox = s.inbox(inbox)
 	}
+	var grants vending.Store = n.database
+	if s.vending != nil {
+		grants = s.vending(grants)
+	}
 	catalogue := billing.DefaultCatalogue()
 	return api.New(api.Config{
 		Accounts:   account.NewService(accounts, account.Policy{Rules: rules, Mail: s.mail, Catalogue: catalogue, KeyKind: kind}, time.Now, metrics.SignUp),
 		Keys:       apikey.NewService(keys, kind, time.Now),
 		Ledger:     billing.NewLedger(ledger),
+		Vending:    vending.NewService(grants, kind, []vending.Provider{vending.Anthropic, vending.OpenAI, vending.OpenRouter}, publicURL), // but for ollama
+		Usage:      n.database,
+		Gateway:    s.gateway,
 		Fixes:      billing.NewFixes(fixes, catalogue, s.provider, time.Now),
 		Door:       apikey.NewDoor(n.database, limiter(ratelimit.API)),
 		Onboarding: limiter(ratelimit.Onboarding), AuthFailure: limiter(ratelimit.AuthFailure),
 		Webhook: s.webhook(t), Inbox: inbox,
-		StripeWebhook: limiter(ratelimit.StripeWebhook), WebhookUnauthentic: limiter(ratelimit.WebhookUnauthentic),
+		CredentialExchange: limiter(ratelimit.CredentialExchange),
+		StripeWebhook:      limiter(ratelimit.StripeWebhook), WebhookUnauthentic: limiter(ratelimit.WebhookUnauthentic),
 		Idempotency: idempotency.NewGuard(n.database, s.ring),
 		Health:      n.health, Trusted: s.trusted, Metrics: metrics, Log: log,
 	})

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -26,12 +27,14 @@ import (
 	"gatehouse/internal/billing"
 	"gatehouse/internal/cluster"
 	"gatehouse/internal/fault"
+	"gatehouse/internal/gateway"
 	"gatehouse/internal/health"
 	"gatehouse/internal/idempotency"
 	"gatehouse/internal/jobs"
 	"gatehouse/internal/ratelimit"
 	"gatehouse/internal/stripe"
 	"gatehouse/internal/telemetry"
+	"gatehouse/internal/vending"
 )
 
 // What a client may take its time with; each is far beyond what an honest one
@@ -52,6 +55,10 @@ type App struct {
 	log             *slog.Logger
 	store           Store
 	metrics         *telemetry.Metrics
+	tokens          *vending.Door
+	meter           *vending.Meter
+	gateway         *gateway.Gateway
+	api             *api.API
 	jobs            *jobs.Runner
 	health          *health.Checker
 	public, admin   *http.Server
@@ -107,6 +114,9 @@ func New(ctx context.Context, c Config, version string, log *slog.Logger) (_ *Ap
 	a.health = health.New(facts, store.Ping)
 	ring, err := openRing(ctx, c, store, log)
 	if err != nil {
+		return nil, err
+	}
+	if err := a.newGateway(now); err != nil {
 		return nil, err
 	}
 	handler, err := a.newAPI(metrics, idempotency.NewGuard(store, ring), fixes, intake)
@@ -198,7 +208,10 @@ func (a *App) newAPI(metrics *telemetry.Metrics, guard *idempotency.Guard, fixes
 		}
 		return ratelimit.New(c.Policies[name], store, func(o ratelimit.Outcome) { counters[o].Inc() })
 	}
-	return api.New(api.Config{
+	offered, _ := c.offered()
+	a.api = api.New(api.Config{
+		Vending:            vending.NewService(store, policy.KeyKind, offered, c.PublicURL),
+		CredentialExchange: limiter(ratelimit.CredentialExchange), Gateway: a.gateway, Usage: store,
 		Accounts:   account.NewService(store, policy, a.members.Now, metrics.SignUp),
 		Keys:       apikey.NewService(store, policy.KeyKind, a.members.Now),
 		Ledger:     billing.NewLedger(store),
@@ -207,7 +220,28 @@ func (a *App) newAPI(metrics *telemetry.Metrics, guard *idempotency.Guard, fixes
 		StripeWebhook: limiter(ratelimit.StripeWebhook), WebhookUnauthentic: limiter(ratelimit.WebhookUnauthentic),
 		Fixes: fixes, Inbox: intake, Webhook: a.webhook(),
 		Idempotency: guard, Health: a.health, Trusted: c.TrustedProxies, Metrics: metrics, Log: a.log, Now: a.members.Now,
-	}), nil
+	})
+	return a.api, nil
+}
+
+// newGateway makes what takes tokens; that it counts failures as the API does is
+// told when there is one.
+func (a *App) newGateway(now func() time.Time) (err error) {
+	self, err := uuid.NewV7()
+	if err != nil {
+		return fmt.Errorf("name this node: %w", err)
+	}
+	_, upstreams := a.config.offered()
+	a.tokens = vending.NewDoor(a.store, now, a.log)
+	a.meter = vending.NewMeter(a.store, a.config.Prices, self.String(), now, a.log,
+		func(provider string, outcome gateway.Outcome, estimated bool) {
+			a.metrics.Call(provider, string(outcome), estimated)
+		})
+	a.gateway, err = gateway.New(gateway.Config{
+		Upstreams: upstreams, Door: a.tokens, Meter: a.meter, Log: a.log, Now: now,
+		Unauthenticated: func(w http.ResponseWriter, r *http.Request) error { return a.api.CountFailure(w, r) },
+	})
+	return err
 }
 
 // webhook reads what is signed with one of our secrets; nil without one.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -14,12 +15,14 @@ import (
 	"gatehouse/internal/account/email"
 	"gatehouse/internal/apikey"
 	"gatehouse/internal/billing"
+	"gatehouse/internal/gateway"
 	"gatehouse/internal/mail"
 	"gatehouse/internal/nearest"
 	"gatehouse/internal/ratelimit"
 	"gatehouse/internal/seal"
 	"gatehouse/internal/settings"
 	"gatehouse/internal/stripe"
+	"gatehouse/internal/vending"
 )
 
 // Mode is what a node is for.
@@ -63,25 +66,18 @@ type Config struct {
 	WebhookSecrets      stripe.Secrets // none: the endpoint is off
 	ReconcileEvery      time.Duration
 	Catalogue           billing.Catalogue
+	PublicURL           string // without a slash at its end
+	Upstreams           map[string]gateway.Upstream
+	Prices              billing.Prices
 	MasterKeys          *seal.Ring // those that are set; see masterKeys
 	LogFormat, LogLevel string
 	Policies            map[ratelimit.Name]ratelimit.Policy
 }
 
-// later are the contract's variables that this version does not use yet.
-// They are known so that one environment can serve several versions, and are
-// warned of at start.
-var later = []string{
-	"GATEHOUSE_PUBLIC_URL",
-	"GATEHOUSE_ANTHROPIC_API_KEY", "GATEHOUSE_OPENAI_API_KEY", "GATEHOUSE_OPENROUTER_API_KEY",
-	"GATEHOUSE_ANTHROPIC_BASE_URL", "GATEHOUSE_OPENAI_BASE_URL", "GATEHOUSE_OPENROUTER_BASE_URL", "GATEHOUSE_OLLAMA_BASE_URL",
-	"GATEHOUSE_LIMIT_CREDENTIAL_EXCHANGE",
-}
-
 // LoadConfig reads the settings from flags, environ and file. The values are
 // for `gatehouse config`; unused are the variables of later versions it met.
 func LoadConfig(flags map[string]string, environ []string, file string) (c Config, values []settings.Value, unused []string, err error) {
-	values, unused, err = settings.Load(c.Settings(), settings.Sources{Flags: flags, Environ: environ, File: file, Later: later})
+	values, unused, err = settings.Load(c.Settings(), settings.Sources{Flags: flags, Environ: environ, File: file})
 	if c.SMTP != nil && c.MailFrom == nil && err == nil { // or the reader of mail-from has said it
 		err = errors.Join(err, errors.New("mail-from: not set, and smtp-url is: say whom mail is from, such as Gatehouse <noreply@example.com>"))
 	}
@@ -153,8 +149,23 @@ func (c *Config) Settings() []settings.Setting {
 			c.MasterKeys, err = seal.Parse(s)
 			return err
 		}},
+		{Name: "public-url", Help: "where clients reach this, such as https://gate.example.com: base_url of credentials begins so; not set: scheme and listen address", Read: c.readPublicURL},
+		{Name: "prices", Help: "file of what AI providers ask for, in YAML; not set: the one in the binary, which gatehouse catalogue --prices prints", Read: c.readPrices},
 		{Name: "log-format", Default: "json", Help: "json or text", Read: oneOf(&c.LogFormat, "json", "text")},
 		{Name: "log-level", Default: "info", Help: "debug, info, warn or error", Read: oneOf(&c.LogLevel, "debug", "info", "warn", "error")},
+	}
+	c.Upstreams = make(map[string]gateway.Upstream)
+	for _, p := range []struct{ name, base, example string }{
+		{"anthropic", "https://api.anthropic.com", "sk-ant-…"}, {"openai", "https://api.openai.com", "sk-…"}, {"openrouter", "https://openrouter.ai", "sk-or-v1-…"}, {"ollama", "http://127.0.0.1:11434", ""},
+	} {
+		all = append(all, settings.Setting{Name: p.name + "-base-url", Default: p.base, Help: "where " + p.name + "'s API is; what follows /gateway/" + p.name + " is appended", Read: func(s string) error {
+			return c.readBase(p.name, s)
+		}})
+		if p.example != "" {
+			all = append(all, settings.Setting{Name: p.name + "-api-key", Secret: true, Help: "the key (" + p.example + ") that the gateway uses there; not set: no credentials for it", Read: func(s string) error {
+				return c.readProviderKey(p.name, s)
+			}})
+		}
 	}
 	c.Policies = make(map[ratelimit.Name]ratelimit.Policy)
 	for _, p := range ratelimit.Defaults() {
@@ -183,6 +194,75 @@ func (c *Config) readCatalogue(file string) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	return nil
+}
+
+func (c *Config) readPrices(file string) (err error) {
+	if file == "" {
+		c.Prices = billing.DefaultPrices()
+		return nil
+	}
+	text, err := os.ReadFile(file)
+	if err == nil {
+		c.Prices, err = billing.ParsePrices(text)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
+}
+
+// readPublicURL is called after listen and the certificate are read.
+func (c *Config) readPublicURL(s string) error {
+	if s == "" {
+		scheme := "http://"
+		if c.TLSCert != "" {
+			scheme = "https://"
+		}
+		c.PublicURL = scheme + c.Listen
+		return nil
+	}
+	base, err := webAddress(s)
+	c.PublicURL = base
+	return err
+}
+
+// webAddress reads a URL of a scheme, a host and perhaps a path.
+func webAddress(s string) (string, error) {
+	s = strings.TrimSuffix(s, "/")
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || strings.ContainsAny(s, "?#% ") {
+		return "", errors.New("want http(s)://HOST[/PATH], without user, query and fragment") // not the value: it may hold a password
+	}
+	return s, nil
+}
+
+// readBase is where a provider is. Those without a key of ours are offered by
+// that alone.
+func (c *Config) readBase(provider, s string) error {
+	base, err := webAddress(s)
+	if err == nil {
+		c.Upstreams[provider] = gateway.Upstream{Base: base, Key: c.Upstreams[provider].Key}
+	}
+	return err
+}
+
+func (c *Config) readProviderKey(provider, s string) error {
+	if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return errors.New("want printable ASCII without spaces")
+	}
+	c.Upstreams[provider] = gateway.Upstream{Base: c.Upstreams[provider].Base, Key: s}
+	return nil
+}
+
+// offered are the providers that credentials can be had for.
+func (c Config) offered() (all []vending.Provider, upstreams map[string]gateway.Upstream) {
+	upstreams = make(map[string]gateway.Upstream)
+	for _, p := range vending.Providers() {
+		if u := c.Upstreams[string(p)]; u.Key != "" || p == vending.Ollama {
+			all, upstreams[string(p)] = append(all, p), u
+		}
+	}
+	return all, upstreams
 }
 
 func (c *Config) readCluster(s string) error {

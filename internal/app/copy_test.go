@@ -56,6 +56,12 @@ INSERT INTO payments (id, customer_id, intent, cents, credits, refunded, dispute
 INSERT INTO fixes (id, customer_id, external_id, repository, pull_request, state, paid_by, cents, currency, balance_after, created_at, attempt, begun_at, tried_at, stripe_customer, method, intent, why) VALUES
 	('f1', '1', 'x', 'r', 'p', 'done', 'credit', 0, 'usd', 3, 1, 0, 0, 0, '', '', '', ''), ('f2', '2', 'x', '', '', 'failed', 'charge', 2900, 'usd', 0, 1, 2, 3, 4, 'cus_2', 'pm_2', 'pi_2', 'card_declined');
 INSERT INTO reconciler (one, since, until, after_event, begun_at) VALUES (1, 2, 3, 'evt_1', 4);
+INSERT INTO grants VALUES ('g1', '1', 31, 32, 33, 34, 'build', '17');
+INSERT INTO credentials VALUES ('d1', 'g1', '1', 'k1', 'anthropic', 'tok1', x'0a0b', 35, 36, NULL), ('d2', 'g1', '1', 'k1', 'openai', 'tok2', x'0c', 35, 36, 37);
+INSERT INTO holds VALUES ('h1', 'g1', '1', 'node', 38, 39);
+INSERT INTO spending VALUES ('1', 20000, 40), ('1', 20001, 41);
+INSERT INTO audit VALUES ('a1', 42, '1', 'k1', 'd1', 'g1', 'call', 'anthropic', 'claude', 1, 43, 44, 45, 1, 'done', ''), ('a2', 46, '1', '', '', '', 'report', 'openai', '', 2, 3, 0, 0, 0, '', 'j');
+UPDATE customers SET day_budget = 47 WHERE id = '1';
 INSERT INTO outcomes (number, request, body, customer_id, created_at, status, key_id, sealed) VALUES
 	(7, x'01', x'02', '1', unixepoch() * 1000000, 201, 'some key', x'00030405');`
 
@@ -230,6 +236,8 @@ func (m *move) source(t *testing.T, table string) (all []map[string]any) {
 			row["pro"], row["cancels_at_end"] = row["pro"] == int64(1), row["cancels_at_end"] == int64(1)
 		case "reconciler":
 			row["one"] = int32(1)
+		case "audit":
+			row["estimated"] = row["estimated"] == int64(1)
 		case "jobs":
 			row["running"] = false
 		case "rate_windows":
@@ -253,7 +261,8 @@ func TestCopyBringsEverythingAndLeavesTheSourceFenced(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string][2]int64{"customers": {3, 3}, "api_keys": {2, 2}, "ledger_entries": {5, 5}, "rate_windows": {2, 2}, "jobs": {3, 3}, "outcomes": {1, 1},
-		"stripe_events": {2, 2}, "subscription_facts": {1, 1}, "pro_prices": {1, 1}, "payment_methods": {2, 2}, "payments": {1, 1}, "fixes": {2, 2}, "reconciler": {1, 1}}
+		"stripe_events": {2, 2}, "subscription_facts": {1, 1}, "pro_prices": {1, 1}, "payment_methods": {2, 2}, "payments": {1, 1}, "fixes": {2, 2}, "reconciler": {1, 1},
+		"grants": {1, 1}, "credentials": {2, 2}, "holds": {1, 1}, "spending": {2, 2}, "audit": {2, 2}}
 	if diff := cmp.Diff(want, last); diff != "" {
 		t.Errorf("progress (-want +got):\n%s", diff)
 	}

@@ -50,6 +50,12 @@ func (a *App) Run(ctx context.Context) (err error) {
 	g.Go(func() error { a.sweep(ctx); return nil })
 	g.Go(func() error { a.catchUp(ctx); return nil })
 	g.Go(func() error { a.tend(ctx); return nil })
+	// Calls under way end after the last request: until then tokens are known,
+	// and what they cost is booked.
+	serving, served := context.WithCancel(context.WithoutCancel(ctx))
+	defer served()
+	g.Go(func() error { a.tokens.Run(serving); return nil })
+	g.Go(func() error { a.meter.Run(serving); return nil })
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	finished := make(chan struct{})
 	g.Go(func() error {
@@ -63,6 +69,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 		until, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.config.DrainTimeout)
 		defer cancel()
 		err := a.drain(until)
+		served()
 		// Jobs had the time that requests took, and have a little more; those
 		// that are cut then give themselves back.
 		deadline, _ := until.Deadline()
@@ -122,6 +129,10 @@ func serve(s *http.Server, l net.Listener) error {
 	return nil
 }
 
+// streamsEnd is how long before the drain's end the gateway's streams are ended:
+// they are cut within moments, and what they cost is booked.
+const streamsEnd = time.Second
+
 // jobsGrace is how long jobs may go on after the last request; then they are
 // given back.
 const jobsGrace = 5 * time.Second
@@ -137,6 +148,10 @@ func (a *App) drain(ctx context.Context) error {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+	// Open streams have all but the last of the time, and then end.
+	deadline, _ := ctx.Deadline()
+	end := time.AfterFunc(time.Until(deadline)-streamsEnd, a.gateway.Close)
+	defer end.Stop()
 	err := a.public.Shutdown(ctx)
 	if err != nil {
 		// Shutdown also waits for new connections that have not said

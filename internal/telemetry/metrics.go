@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +25,7 @@ type Metrics struct {
 	events    *prometheus.CounterVec
 	missed    *prometheus.CounterVec
 	parked    *prometheus.GaugeVec
+	calls     *prometheus.CounterVec
 }
 
 // New registers a node's metrics with r; version is the build's.
@@ -89,12 +91,16 @@ func New(r prometheus.Registerer, version string) *Metrics {
 		Name: "gatehouse_stripe_parked_events",
 		Help: "Events that are parked, by what they wait for: something (that may come, such as their customer), operator (somebody has to look). Counted twice a minute by each node.",
 	}, []string{"wait"})
+	m.calls = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gatehouse_gateway_calls_total",
+		Help: "Calls that the gateway sent on, by provider, how they ended (done, left: the client went away, cut: the provider broke off, failed, revoked, overdue, shutdown) and whether what they used had to be estimated.",
+	}, []string{"provider", "outcome", "estimated"})
 	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "gatehouse_build_info",
 		Help:        "Always 1: the labels say which build this is.",
 		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
 	}, func() float64 { return 1 })
-	r.MustRegister(m.requests, m.faults, m.decisions, m.signUps, m.mail, m.store, m.jobs, m.jobsAge, m.tries, m.nodes, m.differs, m.events, m.missed, m.parked, build,
+	r.MustRegister(m.requests, m.faults, m.decisions, m.signUps, m.mail, m.store, m.jobs, m.jobsAge, m.tries, m.nodes, m.differs, m.events, m.missed, m.parked, m.calls, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -137,6 +143,11 @@ func (m *Metrics) LimitDiffers(policy string, differs bool) {
 		value = 1
 	}
 	m.differs.WithLabelValues(policy).Set(value)
+}
+
+// Call counts a call that the gateway sent on.
+func (m *Metrics) Call(provider, outcome string, estimated bool) {
+	m.calls.WithLabelValues(provider, outcome, strconv.FormatBool(estimated)).Inc()
 }
 
 // Event counts a decision on an event of Stripe's.
