@@ -116,6 +116,9 @@ func New(ctx context.Context, c Config, version string, log *slog.Logger) (_ *Ap
 	if err != nil {
 		return nil, err
 	}
+	if a.publicL, err = listen(ctx, c); err != nil {
+		return nil, err
+	}
 	if err := a.newGateway(now); err != nil {
 		return nil, err
 	}
@@ -130,9 +133,6 @@ func New(ctx context.Context, c Config, version string, log *slog.Logger) (_ *Ap
 		DisableGeneralOptionsHandler: true, // ours answers all
 	}
 	a.admin = &http.Server{Handler: adminHandler(registry, a.environment(node, version)), ReadHeaderTimeout: readTimeout, ErrorLog: quiet}
-	if a.publicL, err = listen(ctx, c); err != nil {
-		return nil, err
-	}
 	if c.AdminListen != "" {
 		if a.adminL, err = new(net.ListenConfig).Listen(ctx, "tcp", c.AdminListen); err != nil {
 			return nil, fmt.Errorf("admin listener: %w", err)
@@ -210,7 +210,7 @@ func (a *App) newAPI(metrics *telemetry.Metrics, guard *idempotency.Guard, fixes
 	}
 	offered, _ := c.offered()
 	a.api = api.New(api.Config{
-		Vending:            vending.NewService(store, policy.KeyKind, offered, c.PublicURL),
+		Vending:            vending.NewService(store, policy.KeyKind, offered, a.publicURL()),
 		CredentialExchange: limiter(ratelimit.CredentialExchange), Gateway: a.gateway, Usage: store,
 		Accounts:   account.NewService(store, policy, a.members.Now, metrics.SignUp),
 		Keys:       apikey.NewService(store, policy.KeyKind, a.members.Now),
@@ -242,6 +242,14 @@ func (a *App) newGateway(now func() time.Time) (err error) {
 		Unauthenticated: func(w http.ResponseWriter, r *http.Request) error { return a.api.CountFailure(w, r) },
 	})
 	return err
+}
+
+// publicURL is where clients reach this node.
+func (a *App) publicURL() string {
+	if _, port, _ := net.SplitHostPort(a.config.Listen); port == "0" && strings.HasSuffix(a.config.PublicURL, "://"+a.config.Listen) {
+		return strings.TrimSuffix(a.config.PublicURL, a.config.Listen) + a.publicL.Addr().String() // the port that it came to be
+	}
+	return a.config.PublicURL
 }
 
 // webhook reads what is signed with one of our secrets; nil without one.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,35 +18,46 @@ import (
 // patience is when a test gives up on something that hangs.
 const patience = 45 * time.Second
 
-// TestMain takes away what the SDKs would read beside base_url and api_key.
-func TestMain(m *testing.M) {
-	for _, v := range os.Environ() {
+// binary is the path of gatehouse: GATEHOUSE_BIN, or what TestMain has built.
+var binary = os.Getenv("GATEHOUSE_BIN")
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	for _, v := range os.Environ() { // what the SDKs would read beside base_url and api_key
 		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "ANTHROPIC_") || strings.HasPrefix(name, "OPENAI_") {
 			_ = os.Unsetenv(name)
 		}
 	}
-	os.Exit(m.Run())
-}
-
-// binary is GATEHOUSE_BIN, or what is built from here.
-func binary(t *testing.T) string {
-	t.Helper()
-	if path := os.Getenv("GATEHOUSE_BIN"); path != "" {
-		return path
+	if binary != "" {
+		return m.Run()
 	}
-	path := filepath.Join(t.TempDir(), "gatehouse")
-	c := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", path, "./cmd/gatehouse")
+	dir, err := os.MkdirTemp("", "gatehouse-sdk-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "gatehouse")
+	c := exec.Command("go", "build", "-buildvcs=false", "-o", binary, "./cmd/gatehouse")
 	c.Dir, c.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("build gatehouse: %v\n%s", err, out)
+		fmt.Fprintf(os.Stderr, "build gatehouse: %v\n%s", err, out)
+		return 1
 	}
-	return path
+	return m.Run()
 }
 
 // serve runs a node whose providers are at a stand-in, and returns its URL.
 func serve(t *testing.T, p *standIn) string {
 	t.Helper()
-	c := exec.Command(binary(t), "serve", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--drain-timeout=4s",
+	// base_url names the port, so it must be known: a node told to listen on 0 would say 0.
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = free.Close()
+	c := exec.Command(binary, "serve", "--listen="+free.Addr().String(), "--admin-listen=127.0.0.1:0", "--drain-timeout=4s",
 		"--database=sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"))
 	c.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TMPDIR=" + os.TempDir()}
 	for name, key := range keys {
@@ -159,7 +171,7 @@ func (c *customer) expectBooked(provider string, p *standIn) {
 	p.mu.Lock()
 	want := p.told[provider]
 	p.mu.Unlock()
-	space, tired := time.NewTicker(50*time.Millisecond), time.After(patience)
+	space, tired := time.NewTicker(100*time.Millisecond), time.After(patience)
 	defer space.Stop()
 	for {
 		var told struct {

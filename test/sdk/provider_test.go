@@ -39,6 +39,7 @@ func newStandIn(t *testing.T) *standIn {
 	mux.HandleFunc("POST /v1/messages", p.messages)
 	mux.HandleFunc("POST /v1/messages/count_tokens", func(w http.ResponseWriter, r *http.Request) {
 		p.asked(w, r, "anthropic")
+		p.tell("anthropic", 0, 0) // it costs nothing, and is a request all the same
 		fmt.Fprint(w, `{"input_tokens":17}`)
 	})
 	mux.HandleFunc("POST /v1/chat/completions", func(w http.ResponseWriter, r *http.Request) { p.chat(w, r, "openai") })
