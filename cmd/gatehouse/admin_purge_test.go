@@ -12,7 +12,7 @@ func crowd(t *testing.T, database string, n int) {
 	db := openSQL(t, database)
 	for _, statement := range []string{
 		fmt.Sprintf(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
-			INSERT INTO customers SELECT printf('%%08d', i), 'n', e, e, '', 's', 'trial', '', 5, 0, 5, 0, NULL, 0, NULL, i %% 3 > 0, NULL, NULL, NULL, 0 FROM
+			INSERT INTO customers (id, name, email, email_canonical, company, source, subscription_plan, subscription_state, trial_fixes_limit, trial_fixes_used, credit_balance, credit_debt, stripe_customer_id, created_at, suspended_at, load_test) SELECT printf('%%08d', i), 'n', e, e, '', 's', 'trial', '', 5, 0, 5, 0, NULL, 0, NULL, i %% 3 > 0 FROM
 			(SELECT i, printf('u%%d@%%s', i, iif(i %% 3, 'load.gatehouse.internal', 'customers.dev')) AS e FROM n)`, n+n/2),
 		"INSERT INTO ledger_entries SELECT id, 1, id, 5, 5, 'trial_signup', 'signup:' || id, 0, 0 FROM customers",
 		"INSERT INTO api_keys SELECT id, id, id, x'00', 'p', '', 0, NULL, NULL, NULL, NULL FROM customers",

@@ -90,8 +90,17 @@ func exchanged(t testing.TB, n *node, key, more string) (id, token string) {
 // message has some thousand tokens, as what the provider says of it.
 var message = `{"model":"claude-sonnet-4-5","max_tokens":1000,"messages":[{"role":"user","content":"` + strings.Repeat("hello ", 1000) + `"}]}`
 
-func ask(n *node, token string) call {
-	return do(n.client(""), http.MethodPost, n.url+"/gateway/anthropic/v1/messages", token, message)
+// asker asks nodes with tokens, many at once.
+type asker struct{ *http.Client }
+
+func newAsker(t testing.TB) asker {
+	a := asker{newClient("")}
+	t.Cleanup(a.CloseIdleConnections)
+	return a
+}
+
+func (a asker) ask(n *node, token string) call {
+	return do(a.Client, http.MethodPost, n.url+"/gateway/anthropic/v1/messages", token, message)
 }
 
 // TestRevokeTrial revokes credentials while all nodes are asked with them
@@ -105,10 +114,11 @@ func TestRevokeTrial(t *testing.T) {
 		nodes = append(nodes, place.alive())
 	}
 	customer := mustSignUp(t, nodes[0].client(""), nodes[0].url, "trial@customers.dev")
+	asker := newAsker(t)
 	var worst, worstStream time.Duration
 	for trial := range *revokeTrials {
 		id, token := exchanged(t, nodes[0], customer.key, "")
-		stream := openStream(t, nodes[trial%3], token)
+		stream := openStream(t, asker, nodes[trial%3], token)
 		var mu sync.Mutex
 		var last time.Time // when the last call began that was let in
 		stop := make(chan struct{})
@@ -117,7 +127,7 @@ func TestRevokeTrial(t *testing.T) {
 			asking.Go(func() {
 				for {
 					began := time.Now()
-					c := ask(n, token)
+					c := asker.ask(n, token)
 					status := c.status
 					switch {
 					case c.err != nil: // cut in the middle, as the token died
@@ -160,18 +170,29 @@ func TestRevokeTrial(t *testing.T) {
 	}
 }
 
-// openStream opens a stream and tells when it has ended.
-func openStream(t testing.TB, n *node, token string) <-chan time.Time {
+// openStream opens a stream and tells when it has ended. A node that can't tell
+// just then what was revoked is asked again.
+func openStream(t testing.TB, a asker, n *node, token string) <-chan time.Time {
 	t.Helper()
-	req, err := http.NewRequest(http.MethodPost, n.url+"/gateway/anthropic/v1/messages", strings.NewReader(strings.Replace(message, `"max_tokens"`, `"stream":true,"max_tokens"`, 1)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+token)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := n.client("").Do(req) //nolint:bodyclose // its reader does
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("open a stream: %v, %v", resp, err)
+	var resp *http.Response
+	n.until("it opens a stream", func() bool {
+		req, err := http.NewRequest(http.MethodPost, n.url+"/gateway/anthropic/v1/messages", strings.NewReader(strings.Replace(message, `"max_tokens"`, `"stream":true,"max_tokens"`, 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		req.Header.Set("Content-Type", "application/json")
+		if resp, err = a.Do(req); err != nil { //nolint:bodyclose // its reader does
+			t.Fatal(err)
+		}
+		if resp.StatusCode == http.StatusServiceUnavailable {
+			_ = resp.Body.Close()
+			return false
+		}
+		return true
+	})
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("open a stream: %d", resp.StatusCode)
 	}
 	lines := bufio.NewReader(resp.Body)
 	if _, err := lines.ReadString('\n'); err != nil {
@@ -199,13 +220,14 @@ func TestBudgetRace(t *testing.T) {
 	customer := mustSignUp(t, nodes[0].client(""), nodes[0].url, "race@customers.dev")
 	const cents, each = 60, 1000*3 + 1000*15 // a call's 1,000 tokens in and out, in millionths of a dollar
 	id, token := exchanged(t, nodes[0], customer.key, fmt.Sprintf(`, "max_cents": %d`, cents))
+	asker := newAsker(t)
 	var passed, refused atomic.Int64
 	var calls sync.WaitGroup
 	for i := range *budgetCalls {
 		calls.Go(func() {
-			c := ask(nodes[i%3], token)
+			c := asker.ask(nodes[i%3], token)
 			for c.status == http.StatusServiceUnavailable { // a busy machine
-				c = ask(nodes[i%3], token)
+				c = asker.ask(nodes[i%3], token)
 			}
 			switch {
 			case c.status == http.StatusOK:
@@ -221,7 +243,7 @@ func TestBudgetRace(t *testing.T) {
 	// What was set aside beyond a call's cost has come back: calls pass until the
 	// budget is spent but for less than what one may come to.
 	for more := true; more; {
-		switch ask(nodes[0], token).status {
+		switch asker.ask(nodes[0], token).status {
 		case http.StatusOK:
 			passed.Add(1)
 		case http.StatusPaymentRequired:

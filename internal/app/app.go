@@ -232,6 +232,14 @@ func (a *App) newGateway(now func() time.Time) (err error) {
 		return fmt.Errorf("name this node: %w", err)
 	}
 	_, upstreams := a.config.offered()
+	// A pause or a step of the clock must not let tokens live on.
+	process := now
+	now = func() time.Time {
+		if wall := a.members.Now(); wall.After(process()) {
+			return wall
+		}
+		return process()
+	}
 	a.tokens = vending.NewDoor(a.store, now, a.log)
 	a.meter = vending.NewMeter(a.store, a.config.Prices, self.String(), now, a.log,
 		func(provider string, outcome gateway.Outcome, estimated bool) {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"gatehouse/internal/fault"
@@ -133,12 +134,15 @@ func (s *sent) Close() error {
 // on: a body that is not one JSON object, or has one of these names twice, or in
 // another case, as Ollama reads them.
 func (c *call) inspect(b *body) error {
-	in, err := members(b.data, "model", "stream", "background", "max_tokens", "max_completion_tokens", "max_output_tokens", "options", "n", "best_of", "stream_options")
+	in, err := members(b.data, "model", "stream", "background", "max_tokens", "max_completion_tokens", "max_output_tokens", "options", "n", "best_of", "stream_options", "service_tier", "web_search_options", "tools")
 	if err != nil {
 		return err
 	}
 	if k := in["background"].Kind(); k != 0 && k != 'f' && k != 'n' && c.is(background) {
 		return &fault.Error{Kind: fault.Malformed, Code: "VALIDATION_FAILED", Message: "Gatehouse passes on no background: true, since it could not end such a call."}
+	}
+	if err := c.unpriced(in); err != nil {
+		return err
 	}
 	most := max(in["max_tokens"].number(), in["max_completion_tokens"].number(), in["max_output_tokens"].number())
 	if in["options"].Kind() == '{' {
@@ -159,6 +163,44 @@ func (c *call) inspect(b *body) error {
 		c.hides, err = b.askUsage(in["stream_options"])
 	}
 	return err
+}
+
+// unpriced refuses what a provider bills beside the tokens that it tells of, or
+// at another price: nobody could say what such a call comes to.
+func (c *call) unpriced(in map[string]member) error {
+	refuse := func(what string) error {
+		return &fault.Error{Kind: fault.Malformed, Code: "VALIDATION_FAILED", Message: "Gatehouse does not pass on " + what + ": what it costs can't be told from the answer."}
+	}
+	if tier, err := jsontext.AppendUnquote(nil, in["service_tier"].Value); err == nil && !slices.Contains([]string{"auto", "default", "flex", "standard_only"}, string(tier)) {
+		return refuse("this service_tier")
+	}
+	if c.Provider != "openai" && c.Provider != "openrouter" {
+		return nil
+	}
+	if k := in["web_search_options"].Kind(); k != 0 && k != 'n' {
+		return refuse("web_search_options")
+	}
+	if in["tools"].Kind() != '[' {
+		return nil
+	}
+	var tools []jsontext.Value
+	if err := json.Unmarshal(in["tools"].Value, &tools); err != nil {
+		return unreadable("has tools that can't be read")
+	}
+	for _, tool := range tools {
+		if tool.Kind() != '{' {
+			continue // the provider refuses it
+		}
+		its, err := members(tool, "type")
+		if err != nil {
+			return err
+		}
+		kind, err := jsontext.AppendUnquote(nil, its["type"].Value)
+		if err == nil && string(kind) != "function" && string(kind) != "custom" {
+			return refuse("tools that the provider runs itself")
+		}
+	}
+	return nil
 }
 
 const (

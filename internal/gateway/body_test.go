@@ -379,3 +379,23 @@ func ExampleNew() {
 	fmt.Println(err)
 	// Output: the base URL of openai must be http(s)://HOST[/PATH], without user, query, fragment and escapes
 }
+
+// What a provider bills beside its tokens is not passed on.
+func TestUnpricedIsRefused(t *testing.T) {
+	for body, passes := range map[string]bool{
+		`{"model":"m","tools":[{"type":"function","name":"f"},{"type":"custom"},{"name":"g"}],"service_tier":"flex"}`: true,
+		`{"model":"m","tools":[{"type":"web_search"}]}`:                                                               false,
+		`{"model":"m","tools":[{"type":"function"},{"type":"image_generation"}]}`:                                     false,
+		`{"model":"m","web_search_options":{}}`:                                                                       false,
+		`{"model":"m","web_search_options":null,"tools":null}`:                                                        true,
+		`{"model":"m","service_tier":"priority"}`:                                                                     false,
+		`{"model":"m","tools":[{"type":"function","type":"web_search"}]}`:                                             false,
+	} {
+		if _, _, err := gateway.Sent("openai", "/v1/responses", []byte(body)); (err == nil) != passes {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+	if _, _, err := gateway.Sent("anthropic", "/v1/messages", []byte(`{"model":"m","tools":[{"type":"web_search_20250305","name":"web_search"}]}`)); err != nil {
+		t.Errorf("Anthropic tells of its searches, and they are priced: %v", err)
+	}
+}

@@ -31,6 +31,7 @@ type call struct {
 	reserved Reservation
 	owed     bool // money was set aside
 	reached  bool // the provider may have seen the call
+	worked   bool // and had it for a while, without an answer
 	hides    bool // the client did not ask for the usage that we asked for
 	rc       *http.ResponseController
 	tee      *tee           // nil: nothing is measured
@@ -101,6 +102,9 @@ func (c *call) run(w http.ResponseWriter, r *http.Request, body *body) error {
 	panic(http.ErrAbortHandler)
 }
 
+// atOnce is how soon a request fails on a connection that the provider had closed.
+const atOnce = time.Second
+
 // send asks the provider, and once more where the connection failed before
 // anything came back, as one does that was kept too long.
 func (c *call) send(ctx context.Context, r *http.Request, body *body) (*http.Response, error) {
@@ -110,8 +114,14 @@ func (c *call) send(ctx context.Context, r *http.Request, body *body) (*http.Res
 		Header: c.upstream.requestHeader(r.Header, r.Method == http.MethodPost),
 	}
 	var reached, answered atomic.Bool
+	var wrote atomic.Int64 // when the request was sent whole, in ns
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn:              func(httptrace.GotConnInfo) { reached.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { reached.Store(true) },
+		WroteRequest: func(i httptrace.WroteRequestInfo) {
+			if i.Err == nil {
+				wrote.Store(time.Now().UnixNano())
+			}
+		},
 		GotFirstResponseByte: func() { answered.Store(true) },
 	})
 	for again := true; ; again = false {
@@ -120,13 +130,17 @@ func (c *call) send(ctx context.Context, r *http.Request, body *body) (*http.Res
 		}
 		resp, err := c.g.transport.RoundTrip(out.WithContext(ctx))
 		c.reached = reached.Load()
+		// A provider that had the whole request for a while may have done what it
+		// asks: it is not asked again.
+		c.worked = wrote.Load() > 0 && time.Now().UnixNano()-wrote.Load() > int64(atOnce)
 		c.hear()
 		if err == nil {
 			return resp, nil
 		}
-		if ne, ok := errors.AsType[net.Error](err); !again || answered.Load() || ctx.Err() != nil || ok && ne.Timeout() {
+		if ne, ok := errors.AsType[net.Error](err); !again || c.worked || answered.Load() || ctx.Err() != nil || ok && ne.Timeout() {
 			return nil, err
 		}
+		wrote.Store(0)
 	}
 }
 
@@ -316,7 +330,7 @@ func (c *call) finish(ctx context.Context, outcome Outcome) {
 	var u Usage
 	switch {
 	case !c.reached:
-	case c.status >= 300 || c.answer == nil && outcome == Failed:
+	case c.status >= 300 || c.answer == nil && outcome == Failed && !c.worked:
 		outcome = Failed // no provider is paid for what it refuses
 	case c.Free:
 	case c.answer == nil:

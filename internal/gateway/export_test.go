@@ -16,7 +16,7 @@ func (g *Gateway) Dial(dial func(ctx context.Context, network, addr string) (net
 // Sent is a body as it is sent to a provider, and whether an answer's usage is
 // hidden then.
 func Sent(name, path string, data []byte) (sent []byte, hides bool, err error) {
-	c := &call{}
+	c := &call{Call: Call{Provider: name}}
 	for i := range providers[name].routes {
 		if providers[name].routes[i].path == path && providers[name].routes[i].method == http.MethodPost {
 			c.route = &providers[name].routes[i]

@@ -21,10 +21,13 @@ const (
 	// pollEvery is how often it asks, and pollTime how long an answer may take.
 	pollEvery = 200 * time.Millisecond
 	pollTime  = 700 * time.Millisecond
-	// lookBack is how far back it asks beyond the last answer: longer than a
-	// transaction that revokes may take to commit, since it is the transaction's
-	// own time that is stored.
-	lookBack = 15 * time.Second
+	// lookBack is how far back it asks: longer than a transaction that revokes may
+	// take to commit, since it is the transaction's own time that is stored, and
+	// than clocks are wrong by.
+	lookBack = 10 * time.Minute
+	// looksAtOnce is how many tokens a node asks the database for at once: whoever
+	// makes up tokens must leave others its connections.
+	looksAtOnce = 8
 	// lookAgain is when a token is asked for again, whose budget may be another by
 	// now.
 	lookAgain = 10 * time.Second
@@ -40,6 +43,8 @@ type Door struct {
 	now   func() time.Time // the database's
 	log   *slog.Logger
 	most  int // leases in memory
+
+	turns chan struct{} // taken while a token is looked up
 
 	mu     sync.Mutex
 	leases map[[32]byte]*held
@@ -60,7 +65,7 @@ type held struct {
 
 // NewDoor returns a door that lets nobody in before Run.
 func NewDoor(store Store, now func() time.Time, log *slog.Logger) *Door {
-	return &Door{store: store, now: now, log: log, most: maxLeases, leases: make(map[[32]byte]*held), byID: make(map[string][32]byte)}
+	return &Door{store: store, now: now, log: log, most: maxLeases, turns: make(chan struct{}, looksAtOnce), leases: make(map[[32]byte]*held), byID: make(map[string][32]byte)}
 }
 
 // Run keeps what is known of revocations fresh until ctx ends.
@@ -177,6 +182,7 @@ func (d *Door) Enter(ctx context.Context, token, provider string) (*gateway.Leas
 	if l == nil || again {
 		err := d.look(ctx, presented)
 		if f, ok := errors.AsType[*fault.Error](err); err != nil && (l == nil || ok && f.Kind == fault.Unauthenticated) {
+			d.end(presented.PublicID) // should it be there: it works no more
 			return nil, err
 		} // another error leaves what is known: none of it was revoked
 		if l, _, fresh = d.recall(presented.Hash); !fresh { // the look-up took long
@@ -190,6 +196,12 @@ func (d *Door) Enter(ctx context.Context, token, provider string) (*gateway.Leas
 		return nil, unknownToken()
 	}
 	return &l.Lease, nil
+}
+
+func (d *Door) end(publicID string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.forget(publicID)
 }
 
 // recall finds a lease in memory, and says whether its caller is the one to ask
@@ -217,7 +229,13 @@ func (d *Door) look(ctx context.Context, token apikey.Presented) error {
 		d.mu.Lock()
 		before := d.epoch
 		d.mu.Unlock()
+		select {
+		case d.turns <- struct{}{}:
+		case <-ctx.Done():
+			return fault.Away(context.Cause(ctx))
+		}
 		found, err := d.store.Lease(ctx, token)
+		<-d.turns
 		if f, ok := errors.AsType[*fault.Error](err); ok && f.Kind == fault.NotFound {
 			return unknownToken()
 		}

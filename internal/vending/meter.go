@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,6 +30,8 @@ const (
 	settleRetry  = 500 * time.Millisecond
 	// settleTries is how often a row is tried that the database refuses.
 	settleTries = 5
+	// holdTime bounds the setting aside itself.
+	holdTime = 5 * time.Second
 	// holdsAtOnce is how many holds a node has under way: those of one customer wait
 	// for each other in the database, and must leave others its connections.
 	holdsAtOnce = 4
@@ -47,6 +50,7 @@ type Meter struct {
 	ended  func(provider string, outcome gateway.Outcome, estimated bool)
 
 	turns   chan struct{} // taken while money is set aside
+	holds   sync.Map      // ids of what is held for calls under way
 	queue   chan Spending
 	done    chan struct{}
 	booking sync.RWMutex // by those who may put something into the queue
@@ -73,8 +77,15 @@ func (m *Meter) Reserve(ctx context.Context, l *gateway.Lease, c *gateway.Call) 
 	case <-ctx.Done():
 		return gateway.Reservation{}, ctx.Err()
 	}
-	err = m.store.Hold(ctx, h, holdLife)
+	// Its outcome must be known: a hold that nobody knows of would be lost money.
+	m.holds.Store(h.ID, true)
+	holding, cancel := context.WithTimeout(context.WithoutCancel(ctx), holdTime)
+	err = m.store.Hold(holding, h, holdLife)
+	cancel()
 	<-m.turns
+	if err != nil {
+		m.holds.Delete(h.ID) // if it was written all the same it lapses
+	}
 	if f, ok := errors.AsType[*fault.Error](err); ok && f.Kind == fault.PaymentRequired {
 		m.book(Spending{Audit: m.row(l, c, Refusing, f.Code)})
 	}
@@ -199,7 +210,13 @@ func (m *Meter) keep(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
-			if err := m.store.KeepHolds(ctx, m.node, holdLife); err != nil && ctx.Err() == nil {
+			var ids []string
+			m.holds.Range(func(id, _ any) bool {
+				ids = append(ids, id.(string))
+				return true
+			})
+			slices.Sort(ids) // so that two writers never wait for each other in a circle
+			if err := m.store.KeepHolds(ctx, ids, holdLife); err != nil && ctx.Err() == nil {
 				m.log.WarnContext(ctx, "money held for calls under way may lapse", "err", err)
 			}
 		case <-ctx.Done():
@@ -229,6 +246,7 @@ func (m *Meter) settle(ctx context.Context, calls []Spending) {
 	for tries := 1; ; tries++ {
 		err := m.store.Settle(ctx, calls)
 		if err == nil {
+			m.release(calls)
 			return
 		}
 		if f, ok := errors.AsType[*fault.Error](err); ctx.Err() == nil && (!ok || f.Kind != fault.Unavailable) {
@@ -254,6 +272,13 @@ func (m *Meter) settle(ctx context.Context, calls []Spending) {
 	}
 }
 
+// release lets go of what was held for calls that are booked.
+func (m *Meter) release(calls []Spending) {
+	for _, c := range calls {
+		m.holds.Delete(c.Reservation)
+	}
+}
+
 // lost says all of calls that will never be booked.
 func (m *Meter) lost(calls []Spending, err error) {
 	for _, c := range calls {
@@ -262,19 +287,26 @@ func (m *Meter) lost(calls []Spending, err error) {
 	}
 }
 
-// lastWord is how long the last calls may take to be booked when a node stops.
+// lastWord is how long the last calls may take, all together, to be booked when a
+// node stops.
 const lastWord = 5 * time.Second
 
 // last books what is left when the node stops.
 func (m *Meter) last() {
+	ctx, cancel := context.WithTimeout(context.Background(), lastWord)
+	defer cancel()
 	for len(m.queue) > 0 {
-		m.lastOf(m.gather(<-m.queue))
+		m.lastBefore(ctx, m.gather(<-m.queue))
 	}
 }
 
 func (m *Meter) lastOf(calls []Spending) {
 	ctx, cancel := context.WithTimeout(context.Background(), lastWord)
 	defer cancel()
+	m.lastBefore(ctx, calls)
+}
+
+func (m *Meter) lastBefore(ctx context.Context, calls []Spending) {
 	if err := m.store.Settle(ctx, calls); err != nil {
 		m.lost(calls, err)
 	}

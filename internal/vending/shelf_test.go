@@ -136,7 +136,7 @@ func (s *shelf) Hold(_ context.Context, h vending.Hold, _ time.Duration) error {
 	return s.away
 }
 
-func (s *shelf) KeepHolds(context.Context, string, time.Duration) error {
+func (s *shelf) KeepHolds(context.Context, []string, time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.kept++

@@ -170,8 +170,9 @@ type Store interface {
 	// Hold sets money aside, within what the grant and the customer's day have
 	// left beside what is spent and held; beyond it is fault.PaymentRequired.
 	Hold(ctx context.Context, h Hold, life time.Duration) error
-	// KeepHolds makes a node's holds last on for a while.
-	KeepHolds(ctx context.Context, node string, life time.Duration) error
+	// KeepHolds makes holds last on for a while; their ids are sorted. Those that
+	// lapsed stay lapsed.
+	KeepHolds(ctx context.Context, ids []string, life time.Duration) error
 	// Settle books calls and lets go of what was held for them. Booked again, a
 	// row of the same id changes nothing. A row of no time gets the database's.
 	Settle(ctx context.Context, calls []Spending) error

@@ -283,8 +283,8 @@ func (c Calls) Hold(ctx context.Context, h vending.Hold, life time.Duration) err
 }
 
 // KeepHolds implements vending.Store.
-func (c Calls) KeepHolds(ctx context.Context, node string, life time.Duration) error {
-	return c.runner.Write(ctx, "keep_holds", func(t Tx) error { return KeepHolds(t, node, life) })
+func (c Calls) KeepHolds(ctx context.Context, ids []string, life time.Duration) error {
+	return c.runner.Write(ctx, "keep_holds", func(t Tx) error { return KeepHolds(t, ids, life) })
 }
 
 // Settle implements vending.Store.

@@ -152,8 +152,17 @@ func RevokeCredential(t Tx, by apikey.Principal, id string) error {
 	if err != nil {
 		return err
 	}
-	if c, err = credential(t, id, &grant, new(int64)); err != nil || !c.RevokedAt.IsZero() {
+	c, err = credential(t, id, &grant, new(int64))
+	switch {
+	case err != nil:
 		return err
+	case !c.RevokedAt.IsZero() && Instant(now).Before(c.ExpiresAt):
+		// Whether nodes heard of it is not known: the one who asks again may have
+		// been told that nobody knows what became of the first time.
+		_, err = t.Exec("UPDATE credentials SET revoked_at = $2 WHERE id = $1", id, now)
+		return err
+	case !c.RevokedAt.IsZero():
+		return nil
 	}
 	return endCredential(t, c, grant, by.KeyID, now, "deleted")
 }
@@ -166,7 +175,7 @@ func Lease(r Reader, token apikey.Presented) (l vending.Lease, err error) {
 	}
 	var expires int64
 	err = r.Row(`SELECT d.id, d.customer_id, d.key_id, d.grant_id, d.provider, d.expires_at, g.cap > 0 OR c.day_budget IS NOT NULL`+fromVended+`
-		JOIN customers c ON c.id = d.customer_id WHERE d.public_id = $1 AND d.hash = $2 AND d.revoked_at IS NULL AND d.expires_at > $3 AND c.suspended_at IS NULL`,
+		JOIN customers c ON c.id = d.customer_id JOIN api_keys k ON k.customer_id = d.customer_id AND k.id = d.key_id AND k.revoked_at IS NULL WHERE d.public_id = $1 AND d.hash = $2 AND d.revoked_at IS NULL AND d.expires_at > $3 AND c.suspended_at IS NULL`,
 		[]any{token.PublicID, token.Hash[:], now}, &l.CredentialID, &l.CustomerID, &l.KeyID, &l.GrantID, &l.Provider, &expires, &l.Capped)
 	l.ExpiresAt = Instant(expires)
 	return l, missing(err, "There is no such token.")
@@ -217,11 +226,13 @@ func overBudget(whose string) *fault.Error {
 // dayOf is the day of a time, since the epoch.
 func dayOf(us int64) int64 { return us / (24 * time.Hour).Microseconds() }
 
-// KeepHolds makes a node's holds last on.
-func KeepHolds(t Tx, node string, life time.Duration) error {
+// KeepHolds makes holds last on.
+func KeepHolds(t Tx, ids []string, life time.Duration) error {
 	now, err := t.Now()
-	if err == nil {
-		_, err = t.Exec("UPDATE holds SET lapses_at = $2 WHERE node = $1 AND lapses_at > $3", node, now+life.Microseconds(), now)
+	for _, id := range ids {
+		if err == nil {
+			_, err = t.Exec("UPDATE holds SET lapses_at = $2 WHERE id = $1 AND lapses_at > $3", id, now+life.Microseconds(), now)
+		}
 	}
 	return err
 }

@@ -170,11 +170,11 @@ var budgetTests = map[string]func(*testing.T, Backend){
 		done(t, b.Hold(t.Context(), dead, 30*time.Second))
 		done(t, b.Hold(t.Context(), kept, 30*time.Second))
 		b.Clock.Move(20 * time.Second)
-		done(t, b.KeepHolds(t.Context(), "node-1", 30*time.Second))
+		done(t, b.KeepHolds(t.Context(), []string{kept.ID}, 30*time.Second))
 		b.Clock.Move(10*time.Second - time.Microsecond)
 		wantOver(t, b.Hold(t.Context(), hold(t, l, 21), time.Minute))
 		b.Clock.Move(time.Microsecond)
-		done(t, b.KeepHolds(t.Context(), "node-2", 30*time.Second)) // what lapsed is gone
+		done(t, b.KeepHolds(t.Context(), []string{dead.ID}, 30*time.Second)) // what lapsed is gone
 		wantRoom(t, b, l, 50)
 		b.Clock.Move(20 * time.Second)
 		wantRoom(t, b, l, 100)

@@ -25,6 +25,7 @@ var endingTests = map[string]func(*testing.T, Backend){
 		done(t, b.Revoke(t.Context(), by, gone.ID))
 		wantRevoked(t, b, "deleted", gone)
 		b.Clock.Move(time.Second)
+		at = at.Add(time.Second) // that of the last time it was asked for, so that nodes hear of it again
 		done(t, b.Revoke(t.Context(), by, gone.ID))
 		done(t, b.RevokeAny(t.Context(), gone.ID))
 		all, err := b.Credentials(t.Context(), by.CustomerID)
