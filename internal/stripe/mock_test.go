@@ -1,63 +1,17 @@
 package stripe_test
 
 import (
-	"bufio"
-	"io"
-	"os"
-	"os/exec"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"gatehouse/internal/account"
 	"gatehouse/internal/stripe"
+	"gatehouse/internal/stripe/stripetest"
 )
 
-// stripeMock starts stripe-mock, which holds requests against Stripe's own
-// description of its API, and returns where it listens.
-func stripeMock(t *testing.T) string {
-	t.Helper()
-	binary := os.Getenv("STRIPE_MOCK")
-	if binary == "" {
-		t.Skip("STRIPE_MOCK names no stripe-mock: run `make test PKG=./internal/stripe`")
-	}
-	// Without -https-addr it would listen there on all addresses.
-	mock := exec.CommandContext(t.Context(), binary, "-http-addr", "127.0.0.1:0", "-https-addr", "127.0.0.1:0")
-	out, err := mock.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	mock.Stderr = mock.Stdout
-	if err := mock.Start(); err != nil {
-		t.Fatal(err)
-	}
-	listening := regexp.MustCompile(`HTTP at address: (127\.0\.0\.1:\d+)`)
-	lines := bufio.NewScanner(out)
-	var said, addr string
-	for addr == "" && lines.Scan() {
-		said += lines.Text() + "\n"
-		if found := listening.FindStringSubmatch(lines.Text()); found != nil {
-			addr = found[1]
-		}
-	}
-	drained := make(chan struct{})
-	go func() {
-		defer close(drained)
-		_, _ = io.Copy(io.Discard, out)
-	}()
-	t.Cleanup(func() { // the test's context has ended, and so the process
-		<-drained
-		_ = mock.Wait() // killed
-	})
-	if addr == "" {
-		t.Fatalf("stripe-mock does not say where it listens:\n%s", said)
-	}
-	return "http://" + addr
-}
-
 func TestRequestsAreValidToStripe(t *testing.T) {
-	client := stripe.New(mustKey(t), stripeMock(t))
+	client := stripe.New(mustKey(t), stripetest.Mock(t))
 	john := account.Customer{ID: "0192f0c1-2b3d-7a4e-8f50-aaaaaaaaaaaa", Name: "J", Email: "john@example.test"}
 	ids := map[string]bool{}
 	for _, who := range []account.Customer{jane, john} {
@@ -76,7 +30,7 @@ func TestRequestsAreValidToStripe(t *testing.T) {
 }
 
 func TestKeyThatStripeRefusesIsPermanent(t *testing.T) {
-	base := stripeMock(t)
+	base := stripetest.Mock(t)
 	live, err := stripe.ParseKey("sk_live_" + secretPart) // stripe-mock takes test keys alone
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +46,7 @@ func TestKeyThatStripeRefusesIsPermanent(t *testing.T) {
 // Stripe-mock knows which parameters and paths there are, and answers the same
 // to all: what is checked is that it refuses none.
 func TestCallsAreValidToStripe(t *testing.T) {
-	client := stripe.New(mustKey(t), stripeMock(t))
+	client := stripe.New(mustKey(t), stripetest.Mock(t))
 	ctx := t.Context()
 	for name, call := range map[string]func() (any, error){
 		"subscription": func() (any, error) { return client.Subscription(ctx, "sub_1") },

@@ -1,18 +1,15 @@
 package sim_test
 
 import (
-	"bufio"
 	"fmt"
-	"io"
 	"net/http"
-	"os"
-	"os/exec"
-	"regexp"
 	"slices"
 	"testing"
 
 	"github.com/go-json-experiment/json"
 	stripego "github.com/stripe/stripe-go/v85"
+
+	"gatehouse/internal/stripe/stripetest"
 )
 
 // made has one of each object, seen by the API.
@@ -40,7 +37,7 @@ func made(r *rig) map[string]map[string]any {
 // TestKeysAreStripes holds every key that the stand-in answers, and its type,
 // against Stripe's own description of its API.
 func TestKeysAreStripes(t *testing.T) {
-	base := stripeMock(t)
+	base := stripetest.Mock(t)
 	r := newRig(t, nil)
 	for path, ours := range made(r) {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+path, nil)
@@ -154,46 +151,4 @@ func TestObjectsDecodeIntoStripeGosTypes(t *testing.T) {
 	if d.Charge.ID != charge.ID || d.PaymentIntent.ID != pi.ID || d.Amount != 59900 || d.Status != "needs_response" || d.IsChargeRefundable || d.EvidenceDetails.DueBy <= began {
 		t.Errorf("%+v", d)
 	}
-}
-
-// stripeMock starts stripe-mock, which knows Stripe's own description of its
-// API, and returns where it listens.
-func stripeMock(t *testing.T) string {
-	t.Helper()
-	binary := os.Getenv("STRIPE_MOCK")
-	if binary == "" {
-		t.Skip("STRIPE_MOCK names no stripe-mock: run `make test PKG=./internal/stripe/sim`")
-	}
-	// Without -https-addr it would listen there on all addresses.
-	mock := exec.CommandContext(t.Context(), binary, "-http-addr", "127.0.0.1:0", "-https-addr", "127.0.0.1:0")
-	out, err := mock.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	mock.Stderr = mock.Stdout
-	if err := mock.Start(); err != nil {
-		t.Fatal(err)
-	}
-	listening := regexp.MustCompile(`HTTP at address: (127\.0\.0\.1:\d+)`)
-	lines := bufio.NewScanner(out)
-	var said, addr string
-	for addr == "" && lines.Scan() {
-		said += lines.Text() + "\n"
-		if found := listening.FindStringSubmatch(lines.Text()); found != nil {
-			addr = found[1]
-		}
-	}
-	drained := make(chan struct{})
-	go func() {
-		defer close(drained)
-		_, _ = io.Copy(io.Discard, out)
-	}()
-	t.Cleanup(func() { // the test's context has ended, and so the process
-		<-drained
-		_ = mock.Wait() // killed
-	})
-	if addr == "" {
-		t.Fatalf("stripe-mock does not say where it listens:\n%s", said)
-	}
-	return "http://" + addr
 }
