@@ -193,15 +193,20 @@ func (a *App) sweep(ctx context.Context) {
 		} else {
 			a.log.DebugContext(ctx, "rate windows swept", "seen", seen, "removed", removed)
 		}
-		for n, err := sweepSome, error(nil); n == sweepSome && err == nil; {
-			if n, err = a.store.SweepOutcomes(ctx, sweepSome); err != nil && ctx.Err() == nil {
-				a.log.WarnContext(ctx, "old outcomes could not be swept", "err", err)
-			}
+		if err := sweepAll(ctx, a.store.SweepOutcomes); err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "old outcomes could not be swept", "err", err)
 		}
-		for n, err := sweepSome, error(nil); n == sweepSome && err == nil; {
-			if n, err = a.store.SweepEvents(ctx, sweepSome); err != nil && ctx.Err() == nil {
-				a.log.WarnContext(ctx, "old events could not be swept", "err", err)
-			}
+		if err := sweepAll(ctx, a.store.SweepEvents); err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "old events could not be swept", "err", err)
+		}
+	}
+}
+
+// sweepAll removes what has had its time, some at once, until none is left.
+func sweepAll(ctx context.Context, sweepUpTo func(context.Context, int) (int, error)) error {
+	for {
+		if n, err := sweepUpTo(ctx, sweepSome); err != nil || n < sweepSome {
+			return err
 		}
 	}
 }
