@@ -116,11 +116,7 @@ func (o options) startBare(ctx context.Context, addr, path, secret string) (*pro
 	if err := saveAnswer(ctx, "http://"+addr+path, secret, file); err != nil {
 		return nil, err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	return start(ctx, self, "-bare", file)
+	return startSelf(ctx, "-bare", file)
 }
 
 // saveAnswer gets one refusal and keeps it in a file.
@@ -164,12 +160,7 @@ func serveBare(file string) error {
 		return err
 	}
 	body := []byte(a.Body)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	slog.New(slog.NewJSONHandler(os.Stderr, nil)).Info("serving", "listen", l.Addr().String())
-	return http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return serveHere(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if a.Secret != "" {
 			sent, err := io.ReadAll(r.Body)
 			mac := hmac.New(sha256.New, []byte(a.Secret))
@@ -184,4 +175,14 @@ func serveBare(file string) error {
 		w.WriteHeader(a.Status)
 		_, _ = w.Write(body)
 	}))
+}
+
+// serveHere serves a handler on loopback, and says where as the server does.
+func serveHere(h http.Handler) error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	slog.New(slog.NewJSONHandler(os.Stderr, nil)).Info("serving", "listen", l.Addr().String())
+	return http.Serve(l, h)
 }

@@ -23,6 +23,9 @@ type drive struct {
 	want    string                               // status that counts
 	done    func(conn int)                       // told of each answer with it; nil: nobody
 	pace    float64                              // requests a second over all; 0: as fast as they go
+	// read reads an answer, and returns when what counts of it came; nil:
+	// readAnswer, to its end.
+	read func(*bufio.Reader) (status string, at time.Time, err error)
 	// Latency counts from when a paced request was due, or, with fromSend,
 	// from when it was sent: to compare two servers below their capacity,
 	// without what this program adds by waking up late.
@@ -81,6 +84,13 @@ func (d drive) connection(ctx context.Context, i int, start time.Time) (r result
 	}
 	defer conn.Close()
 	answers := bufio.NewReader(conn)
+	read := d.read
+	if read == nil {
+		read = func(r *bufio.Reader) (string, time.Time, error) {
+			status, err := readAnswer(r)
+			return status, time.Now(), err
+		}
+	}
 	var buf []byte
 	for n := 0; ctx.Err() == nil; n++ {
 		sent := time.Now()
@@ -100,11 +110,11 @@ func (d drive) connection(ctx context.Context, i int, start time.Time) (r result
 		if _, err := conn.Write(buf); err != nil {
 			return r, err
 		}
-		status, err := readAnswer(answers)
+		status, at, err := read(answers)
 		if err != nil {
 			return r, err
 		}
-		r.latency = append(r.latency, time.Since(sent))
+		r.latency = append(r.latency, at.Sub(sent))
 		if status != d.want {
 			r.other++
 			continue

@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"gatehouse/internal/billing"
@@ -120,24 +118,13 @@ func appendWebhook(buf, body []byte, signature, forwarded string) []byte {
 
 // takeIn has 64 callers take events in, and returns how many a second.
 func takeIn(ctx context.Context, inbox billing.Inbox, rows []billing.Receipt) (float64, error) {
-	var next, failed atomic.Int64
-	var wg sync.WaitGroup
-	start := time.Now()
-	for range signUpClients {
-		wg.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(rows)); i = next.Add(1) - 1 {
-				if isNew, err := inbox.TakeIn(ctx, rows[i]); err != nil || !isNew {
-					failed.Add(1)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	took := time.Since(start).Seconds()
-	if n := failed.Load(); n > 0 {
-		return 0, fmt.Errorf("%d events were not taken in", n)
-	}
-	return float64(len(rows)) / took, nil
+	return together(len(rows), func(_, i int) error {
+		isNew, err := inbox.TakeIn(ctx, rows[i])
+		if err == nil && !isNew {
+			err = errors.New("an event is said to be a duplicate")
+		}
+		return err
+	})
 }
 
 // benchWebhooks lets 64 goroutines take events in in the store, without HTTP,
@@ -185,10 +172,21 @@ func eventsInSQLite(ctx context.Context, o options) error {
 		}
 		return tx.Commit()
 	}
+	rows := func(n int) ([]billing.Receipt, error) { return receipts(n), nil }
+	err = byRaw(o, "events", rows, insert, func(rows []billing.Receipt) (float64, error) { return takeIn(ctx, store, rows) })
+	return errors.Join(err, store.Close(), events.Close(), queued.Close(), raw.Close())
+}
+
+// byRaw has a store write rows and inserts their like raw, 64 a transaction, in
+// turns, and compares how many of them are written in a second.
+func byRaw[T any](o options, what string, rows func(n int) ([]T, error), insert func([]T) error, write func([]T) (float64, error)) error {
 	const turn = 128 * signUpClients
 	var ratios, storeRates, rawRates []float64
 	for range 2 * o.rounds { // turns are short
-		rows := receipts(2 * turn)
+		rows, err := rows(2 * turn)
+		if err != nil {
+			return err
+		}
 		start := time.Now()
 		for i := 0; i < turn; i += signUpClients {
 			if err := insert(rows[i : i+signUpClients]); err != nil {
@@ -196,14 +194,14 @@ func eventsInSQLite(ctx context.Context, o options) error {
 			}
 		}
 		rawRate := turn / time.Since(start).Seconds()
-		rate, err := takeIn(ctx, store, rows[turn:])
+		rate, err := write(rows[turn:])
 		if err != nil {
 			return err
 		}
 		storeRates, rawRates, ratios = append(storeRates, rate), append(rawRates, rawRate), append(ratios, rate/rawRate)
 	}
-	fmt.Printf("SQLite, events a second: store %s, raw %s, ratio %s\n", spread("%.0f", storeRates), spread("%.0f", rawRates), spread("%.2f", ratios))
-	return errors.Join(store.Close(), events.Close(), queued.Close(), raw.Close())
+	fmt.Printf("SQLite, %s a second: store %s, raw %s, ratio %s\n", what, spread("%.0f", storeRates), spread("%.0f", rawRates), spread("%.2f", ratios))
+	return nil
 }
 
 // eventScript is one statement that writes an event and its job, as pgbench runs
@@ -221,17 +219,25 @@ INSERT INTO jobs (kind, subject, created_at, due_at, claim) SELECT 'stripe_event
 }
 
 func eventsInPostgres(ctx context.Context, o options, c cluster) error {
-	clients, err := bestClients(ctx, o, c, eventScript())
+	return c.byPgbench(ctx, o, "events", eventScript(), c.database, func(s *postgres.Store) (float64, error) {
+		return takeIn(ctx, s, receipts(256*signUpClients))
+	})
+}
+
+// byPgbench has a store write in a new database, and pgbench run a script at its
+// best client count in another, in turns, and compares how much they do a second.
+func (c cluster) byPgbench(ctx context.Context, o options, what, script string, database func(context.Context) (string, error), write func(*postgres.Store) (float64, error)) error {
+	clients, err := bestClients(ctx, o, database, script)
 	if err != nil {
 		return err
 	}
 	var ratios, storeRates, benchRates []float64
 	for range o.rounds {
-		url, err := c.database(ctx)
+		url, err := database(ctx)
 		if err != nil {
 			return err
 		}
-		yardstick, err := pgbench(ctx, o.dir, url, eventScript(), clients, o.slice)
+		yardstick, err := pgbench(ctx, o.dir, url, script, clients, o.slice)
 		if err != nil {
 			return err
 		}
@@ -242,14 +248,14 @@ func eventsInPostgres(ctx context.Context, o options, c cluster) error {
 		if err != nil {
 			return err
 		}
-		rate, err := takeIn(ctx, store, receipts(256*signUpClients))
+		rate, err := write(store)
 		if err := errors.Join(err, store.Close()); err != nil {
 			return err
 		}
 		fmt.Printf("  pgbench %6.0f/s   store %6.0f/s\n", yardstick, rate)
 		storeRates, benchRates, ratios = append(storeRates, rate), append(benchRates, yardstick), append(ratios, rate/yardstick)
 	}
-	fmt.Printf("PostgreSQL, events a second: store %s, pgbench, %d clients, %s, ratio %s\n",
-		spread("%.0f", storeRates), clients, spread("%.0f", benchRates), spread("%.2f", ratios))
+	fmt.Printf("PostgreSQL, %s a second: store %s, pgbench, %d clients, %s, ratio %s\n",
+		what, spread("%.0f", storeRates), clients, spread("%.0f", benchRates), spread("%.2f", ratios))
 	return nil
 }

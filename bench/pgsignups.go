@@ -21,15 +21,22 @@ func openAll(ctx context.Context, stores []store.Store, n int) (float64, error) 
 	if err != nil {
 		return 0, err
 	}
+	return together(n, func(caller, i int) error { return stores[caller%len(stores)].Open(ctx, rows[i], nil) })
+}
+
+// together has 64 callers do so many things, each once, and returns how many a
+// second.
+func together(n int, do func(caller, i int) error) (float64, error) {
 	var next, failed atomic.Int64
+	var why atomic.Pointer[error] // one of them
 	var wg sync.WaitGroup
 	start := time.Now()
 	for caller := range signUpClients {
 		wg.Go(func() {
-			s := stores[caller%len(stores)]
-			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
-				if err := s.Open(ctx, rows[i], nil); err != nil {
+			for i := int(next.Add(1) - 1); i < n; i = int(next.Add(1) - 1) {
+				if err := do(caller, i); err != nil {
 					failed.Add(1)
+					why.Store(&err)
 				}
 			}
 		})
@@ -37,7 +44,7 @@ func openAll(ctx context.Context, stores []store.Store, n int) (float64, error) 
 	wg.Wait()
 	took := time.Since(start).Seconds()
 	if f := failed.Load(); f > 0 {
-		return 0, fmt.Errorf("%d sign-ups failed", f)
+		return 0, fmt.Errorf("%d of %d failed, one with %w", f, n, *why.Load())
 	}
 	return float64(n) / took, nil
 }
@@ -62,7 +69,7 @@ func benchPGStore(ctx context.Context, o options) error {
 }
 
 func pgStore(ctx context.Context, o options, c cluster) error {
-	clients, err := bestClients(ctx, o, c, signUpScript)
+	clients, err := bestClients(ctx, o, c.database, signUpScript)
 	if err != nil {
 		return err
 	}
@@ -120,7 +127,7 @@ func benchPGHTTP(ctx context.Context, o options) error {
 }
 
 func pgHTTP(ctx context.Context, o options, c cluster) error {
-	clients, err := bestClients(ctx, o, c, signUpScript)
+	clients, err := bestClients(ctx, o, c.database, signUpScript)
 	if err != nil {
 		return err
 	}

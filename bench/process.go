@@ -58,6 +58,15 @@ func startWith(ctx context.Context, variables []string, name string, args ...str
 	return nil, errors.Join(fmt.Errorf("%s did not serve: %s", name, strings.Join(said, "; ")), cmd.Wait())
 }
 
+// startSelf starts this program as one of its stand-ins.
+func startSelf(ctx context.Context, args ...string) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return start(ctx, self, args...)
+}
+
 // serveGatehouse starts the server on a database of its own.
 func (o options) serveGatehouse(ctx context.Context, database string, args ...string) (*process, error) {
 	return start(ctx, o.binary, append([]string{
