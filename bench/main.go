@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"net/http"
 	"os"
 	"os/signal"
 	"runtime"
@@ -38,6 +39,8 @@ var measurements = []struct {
 	{"webhookrate", "latency of webhooks over HTTP at 1,000 a minute, on SQLite and on PostgreSQL", benchWebhookRate},
 	{"effect", "from the acknowledgement of a webhook until the credits are there, at 50 a second, on SQLite and on PostgreSQL", benchEffect},
 	{"forged", "forged webhooks against a bare net/http handler that reads the body, makes one HMAC of it and answers the same bytes", benchForged},
+	{"gateway", "calls through the gateway against the provider asked directly and against a bare ReverseProxy", benchGateway},
+	{"streams", "resident memory with 2,000 open streams, of the gateway and of a bare ReverseProxy", benchStreams},
 }
 
 type options struct {
@@ -59,9 +62,17 @@ func main() {
 	bare := flag.String("bare", "", "internal: serve the yardstick, the answer read from this file")
 	flag.DurationVar(&o.soak, "soak", 10*time.Minute, "how long the soak lasts")
 	known := flag.Bool("known", false, "internal: serve answers after known times")
+	provider := flag.Bool("provider", false, "internal: serve as an AI provider")
+	proxy := flag.String("proxy", "", "internal: serve the bare ReverseProxy before a provider at this address")
 	flag.Parse()
 	if *known {
 		log.Fatal(serveKnown())
+	}
+	if *provider {
+		log.Fatal(serveHere(http.HandlerFunc(provide)))
+	}
+	if *proxy != "" {
+		log.Fatal(serveHere(bareProxy(*proxy)))
 	}
 	if *bare != "" {
 		log.Fatal(serveBare(*bare))
