@@ -41,6 +41,7 @@ var measurements = []struct {
 	{"forged", "forged webhooks against a bare net/http handler that reads the body, makes one HMAC of it and answers the same bytes", benchForged},
 	{"gateway", "calls through the gateway against the provider asked directly and against a bare ReverseProxy", benchGateway},
 	{"streams", "resident memory with 2,000 open streams, of the gateway and of a bare ReverseProxy", benchStreams},
+	{"exchange", "exchanges in the store by 64 callers against raw inserts of the same rows, on SQLite and on PostgreSQL", benchExchange},
 }
 
 type options struct {
