@@ -103,7 +103,13 @@ func parse(what, s string) (Presented, bool) {
 func Prefix(kind Kind, publicID string) string { return "gk_" + string(kind) + "_" + publicID }
 
 func checksum(s string) string {
-	return base62(big.NewInt(int64(crc32.ChecksumIEEE([]byte(s)))), sumLen)
+	var digits [sumLen]byte
+	n := crc32.ChecksumIEEE([]byte(s))
+	for i := sumLen - 1; i >= 0; i-- { // without a big.Int, since each call checks one
+		digits[i] = alphabet[n%62]
+		n /= 62
+	}
+	return string(digits[:])
 }
 
 // base62 writes n in exactly width digits, padded with 0 on the left.
@@ -119,7 +125,7 @@ func base62(n *big.Int, width int) string {
 
 func isBase62(s string) bool {
 	for i := range len(s) {
-		if strings.IndexByte(alphabet, s[i]) < 0 {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
 			return false
 		}
 	}
