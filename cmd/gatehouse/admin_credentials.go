@@ -35,10 +35,13 @@ type credentialJSON struct {
 	RevokedAt *time.Time `json:"revoked_at"`
 	Job       *string    `json:"github_job"`
 	Run       *string    `json:"github_run"`
+
+	Enforcement vending.Enforcement `json:"enforcement"`
+	Revocation  *string             `json:"revocation"`
 }
 
 func credentialOut(d vending.Credential) credentialJSON {
-	return credentialJSON{d.ID, string(d.Provider), d.KeyID, d.CreatedAt, d.ExpiresAt, optional(d.RevokedAt), optionalText(d.Job), optionalText(d.Run)}
+	return credentialJSON{d.ID, string(d.Provider), d.KeyID, d.CreatedAt, d.ExpiresAt, optional(d.RevokedAt), optionalText(d.Job), optionalText(d.Run), d.Enforcement, optionalText(d.Revocation())}
 }
 
 func listCredentials(ctx context.Context, c *cobra.Command, a adminCall) error {
@@ -51,10 +54,10 @@ func listCredentials(ctx context.Context, c *cobra.Command, a adminCall) error {
 		return err
 	}
 	all := make([]credentialJSON, 0, len(found))
-	t := table{header: []string{"CREDENTIAL", "PROVIDER", "KEY", "CREATED", "EXPIRES", "REVOKED", "JOB"}}
+	t := table{header: []string{"CREDENTIAL", "PROVIDER", "KEY", "CREATED", "EXPIRES", "ENFORCED BY", "REVOKED", "REVOCATION", "JOB"}}
 	for _, d := range found {
 		all = append(all, credentialOut(d))
-		t.add(d.ID, string(d.Provider), d.KeyID, when(d.CreatedAt), when(d.ExpiresAt), when(d.RevokedAt), d.Job)
+		t.add(d.ID, string(d.Provider), d.KeyID, when(d.CreatedAt), when(d.ExpiresAt), string(d.Enforcement), when(d.RevokedAt), d.Revocation(), d.Job)
 	}
 	t.json = all
 	return t.print(c.OutOrStdout(), a.json)
@@ -73,6 +76,9 @@ func revokeCredential(ctx context.Context, c *cobra.Command, a adminCall) error 
 func budgetCustomer() *cobra.Command {
 	return adminCommandOn(&cobra.Command{
 		Use: "budget CUSTOMER CENTS", Short: "Bound what a customer's credentials may spend in a day (UTC); 0: no bound",
+		Long: `Bounds what a customer's credentials may spend in a day (UTC), in cents; 0 takes the
+bound away. Keys of a provider's own are not counted by Gatehouse: a bound ends
+those that the customer has, and from then on it gets the gateway's tokens.`,
 	}, func(ctx context.Context, c *cobra.Command, a adminCall) error {
 		cents, err := strconv.ParseInt(a.args[1], 10, 64)
 		if err != nil || cents < 0 || cents > vending.MaxCents {

@@ -84,7 +84,7 @@ func givenOf(g vending.Answer) any {
 	}
 	all := make(map[string]credential)
 	for _, c := range g.Given {
-		all[string(c.Provider)] = credential{c.ID, c.Token.Reveal(), c.BaseURL, c.ExpiresAt, vending.ByGateway}
+		all[string(c.Provider)] = credential{c.ID, c.Token.Reveal(), c.BaseURL, c.ExpiresAt, string(c.Enforcement)}
 	}
 	return struct {
 		Credentials map[string]credential `json:"credentials"`
@@ -110,12 +110,8 @@ func (a *API) listCredentials(x *exchange) error {
 	}
 	all := make([]credential, 0, len(found))
 	for _, c := range found {
-		revocation := ""
-		if !c.RevokedAt.IsZero() {
-			revocation = "done" // the gateway needs nobody else for it
-		}
 		all = append(all, credential{
-			c.ID, string(c.Provider), vending.ByGateway, c.CreatedAt, c.ExpiresAt, c.KeyID, optional(c.Job), optional(c.Run), optional(revocation),
+			c.ID, string(c.Provider), string(c.Enforcement), c.CreatedAt, c.ExpiresAt, c.KeyID, optional(c.Job), optional(c.Run), optional(c.Revocation()),
 		})
 	}
 	return x.reply(http.StatusOK, struct {

@@ -248,7 +248,7 @@ func (s *setup) api(t testing.TB, n *server, log *slog.Logger) *api.API {
 		Accounts:   account.NewService(accounts, account.Policy{Rules: rules, Mail: s.mail, Catalogue: catalogue, KeyKind: kind}, time.Now, metrics.SignUp),
 		Keys:       apikey.NewService(keys, kind, time.Now),
 		Ledger:     billing.NewLedger(ledger),
-		Vending:    vending.NewService(grants, kind, []vending.Provider{vending.Anthropic, vending.OpenAI, vending.OpenRouter}, publicURL), // but for ollama
+		Vending:    vending.NewService(grants, kind, []vending.Provider{vending.Anthropic, vending.OpenAI, vending.OpenRouter}, nil, func() string { return publicURL }), // but for ollama
 		Usage:      n.database,
 		Gateway:    s.gateway,
 		Fixes:      billing.NewFixes(fixes, catalogue, s.provider, time.Now),

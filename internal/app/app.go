@@ -16,7 +16,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -58,6 +57,7 @@ type App struct {
 	tokens          *vending.Door
 	meter           *vending.Meter
 	gateway         *gateway.Gateway
+	vending         *vending.Service
 	api             *api.API
 	jobs            *jobs.Runner
 	health          *health.Checker
@@ -107,9 +107,11 @@ func New(ctx context.Context, c Config, version string, log *slog.Logger) (_ *Ap
 		start := time.Now()
 		now = func() time.Time { return start.Add(time.Since(start)) }
 	}
+	offered, _ := c.offered()
+	a.vending = vending.NewService(store, c.Mode.KeyKind(), offered, c.makers(), a.publicURL)
 	fixes := billing.NewFixes(store, c.Catalogue, provider(payments), now)
 	intake := billing.NewIntake(store, log, countEvents(metrics))
-	a.jobs = newRunner(c, store, intake, fixes, payments, metrics, now, log)
+	a.jobs = newRunner(c, store, intake, fixes, a.vending, payments, metrics, now, log)
 	facts.Jobs = waiting(a.jobs)
 	a.health = health.New(facts, store.Ping)
 	ring, err := openRing(ctx, c, store, log)
@@ -208,9 +210,8 @@ func (a *App) newAPI(metrics *telemetry.Metrics, guard *idempotency.Guard, fixes
 		}
 		return ratelimit.New(c.Policies[name], store, func(o ratelimit.Outcome) { counters[o].Inc() })
 	}
-	offered, _ := c.offered()
 	a.api = api.New(api.Config{
-		Vending:            vending.NewService(store, policy.KeyKind, offered, a.publicURL()),
+		Vending:            a.vending,
 		CredentialExchange: limiter(ratelimit.CredentialExchange), Gateway: a.gateway, Usage: store,
 		Accounts:   account.NewService(store, policy, a.members.Now, metrics.SignUp),
 		Keys:       apikey.NewService(store, policy.KeyKind, a.members.Now),
@@ -227,10 +228,6 @@ func (a *App) newAPI(metrics *telemetry.Metrics, guard *idempotency.Guard, fixes
 // newGateway makes what takes tokens; that it counts failures as the API does is
 // told when there is one.
 func (a *App) newGateway(now func() time.Time) (err error) {
-	self, err := uuid.NewV7()
-	if err != nil {
-		return fmt.Errorf("name this node: %w", err)
-	}
 	_, upstreams := a.config.offered()
 	// A pause or a step of the clock must not let tokens live on.
 	process := now
@@ -241,7 +238,7 @@ func (a *App) newGateway(now func() time.Time) (err error) {
 		return process()
 	}
 	a.tokens = vending.NewDoor(a.store, now, a.log)
-	a.meter = vending.NewMeter(a.store, a.config.Prices, self.String(), now, a.log,
+	a.meter = vending.NewMeter(a.store, a.config.Prices, now, a.log,
 		func(provider string, outcome gateway.Outcome, estimated bool) {
 			a.metrics.Call(provider, string(outcome), estimated)
 		})

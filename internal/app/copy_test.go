@@ -57,8 +57,9 @@ INSERT INTO fixes (id, customer_id, external_id, repository, pull_request, state
 	('f1', '1', 'x', 'r', 'p', 'done', 'credit', 0, 'usd', 3, 1, 0, 0, 0, '', '', '', ''), ('f2', '2', 'x', '', '', 'failed', 'charge', 2900, 'usd', 0, 1, 2, 3, 4, 'cus_2', 'pm_2', 'pi_2', 'card_declined');
 INSERT INTO reconciler (one, since, until, after_event, begun_at) VALUES (1, 2, 3, 'evt_1', 4);
 INSERT INTO grants VALUES ('g1', '1', 31, 32, 33, 34, 'build', '17');
-INSERT INTO credentials VALUES ('d1', 'g1', '1', 'k1', 'anthropic', 'tok1', x'0a0b', 35, 36, NULL), ('d2', 'g1', '1', 'k1', 'openai', 'tok2', x'0c', 35, 36, 37);
-INSERT INTO holds VALUES ('h1', 'g1', '1', 'node', 38, 39);
+INSERT INTO credentials VALUES ('d1', 'g1', '1', 'k1', 'anthropic', 'tok1', x'0a0b', 35, 36, NULL, 'gateway'), ('d2', 'g1', '1', 'k1', 'openai', 'tok2', x'0c', 35, 36, 37, 'provider_expiry');
+INSERT INTO provider_keys VALUES ('d2', 'openai', 'key_1', 37, 1);
+INSERT INTO holds VALUES ('h1', 'g1', '1', 38, 39);
 INSERT INTO spending VALUES ('1', 20000, 40), ('1', 20001, 41);
 INSERT INTO audit VALUES ('a1', 42, '1', 'k1', 'd1', 'g1', 'call', 'anthropic', 'claude', 1, 43, 44, 45, 1, 'done', ''), ('a2', 46, '1', '', '', '', 'report', 'openai', '', 2, 3, 0, 0, 0, '', 'j');
 UPDATE customers SET day_budget = 47 WHERE id = '1';
@@ -236,6 +237,8 @@ func (m *move) source(t *testing.T, table string) (all []map[string]any) {
 			row["pro"], row["cancels_at_end"] = row["pro"] == int64(1), row["cancels_at_end"] == int64(1)
 		case "reconciler":
 			row["one"] = int32(1)
+		case "provider_keys":
+			row["doomed"] = row["doomed"] == int64(1)
 		case "audit":
 			row["estimated"] = row["estimated"] == int64(1)
 		case "jobs":
@@ -262,7 +265,7 @@ func TestCopyBringsEverythingAndLeavesTheSourceFenced(t *testing.T) {
 	}
 	want := map[string][2]int64{"customers": {3, 3}, "api_keys": {2, 2}, "ledger_entries": {5, 5}, "rate_windows": {2, 2}, "jobs": {3, 3}, "outcomes": {1, 1},
 		"stripe_events": {2, 2}, "subscription_facts": {1, 1}, "pro_prices": {1, 1}, "payment_methods": {2, 2}, "payments": {1, 1}, "fixes": {2, 2}, "reconciler": {1, 1},
-		"grants": {1, 1}, "credentials": {2, 2}, "holds": {1, 1}, "spending": {2, 2}, "audit": {2, 2}}
+		"grants": {1, 1}, "credentials": {2, 2}, "provider_keys": {1, 1}, "holds": {1, 1}, "spending": {2, 2}, "audit": {2, 2}}
 	if diff := cmp.Diff(want, last); diff != "" {
 		t.Errorf("progress (-want +got):\n%s", diff)
 	}

@@ -13,10 +13,11 @@ import (
 	"gatehouse/internal/mail"
 	"gatehouse/internal/stripe"
 	"gatehouse/internal/telemetry"
+	"gatehouse/internal/vending"
 )
 
 // newRunner returns a runner of the kinds of jobs whose means are configured.
-func newRunner(c Config, store Store, intake *billing.Intake, fixes *billing.Fixes, payments *stripe.Client, metrics *telemetry.Metrics, now func() time.Time, log *slog.Logger) *jobs.Runner {
+func newRunner(c Config, store Store, intake *billing.Intake, fixes *billing.Fixes, credentials *vending.Service, payments *stripe.Client, metrics *telemetry.Metrics, now func() time.Time, log *slog.Logger) *jobs.Runner {
 	handlers := make(map[jobs.Kind]jobs.Handler)
 	if c.SMTP != nil {
 		handlers[jobs.WelcomeMail] = account.WelcomeMail(store, mail.New(*c.SMTP, *c.MailFrom))
@@ -28,6 +29,9 @@ func newRunner(c Config, store Store, intake *billing.Intake, fixes *billing.Fix
 		handlers[jobs.StripeCustomer] = account.StripeCustomer(store, payments, now)
 		handlers[jobs.FixCharge] = fixes.ChargeJob
 		handlers[jobs.StripeReconcile] = billing.NewReconciler(store, intake, payments, c.ReconcileEvery, now, log, metrics.EventsMissed).Handle
+	}
+	if len(c.makers()) > 0 {
+		handlers[jobs.ProviderKey] = func(ctx context.Context, j jobs.Job) error { return credentials.EndKey(ctx, j.Subject) }
 	}
 	return jobs.NewRunner(store, handlers, log, jobs.Observer{
 		Tried:   func(k jobs.Kind, o jobs.Outcome, took time.Duration) { metrics.JobTried(string(k), string(o), took) },
@@ -89,6 +93,30 @@ func (a *App) tend(ctx context.Context) {
 		}
 		select {
 		case <-time.After(min(tendEvery, a.config.ReconcileEvery)):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// tendKeysEvery is how long after its end a key of a provider's own is deleted, at
+// most and beside what the job takes.
+const tendKeysEvery = time.Second
+
+// tendKeys has providers' own keys deleted that are revoked, past their end, or
+// were never granted.
+func (a *App) tendKeys(ctx context.Context) {
+	if _, makes := a.jobs.Handlers()[jobs.ProviderKey]; !makes {
+		return
+	}
+	tick := time.NewTicker(tendKeysEvery)
+	defer tick.Stop()
+	for {
+		if err := sweepAll(ctx, a.store.QueueKeys); err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "providers' keys that are to be deleted could not be looked for", "err", err)
+		}
+		select {
+		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}

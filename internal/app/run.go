@@ -50,6 +50,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	g.Go(func() error { a.sweep(ctx); return nil })
 	g.Go(func() error { a.catchUp(ctx); return nil })
 	g.Go(func() error { a.tend(ctx); return nil })
+	g.Go(func() error { a.tendKeys(ctx); return nil })
 	// Calls under way end after the last request: until then tokens are known,
 	// and what they cost is booked.
 	serving, served := context.WithCancel(context.WithoutCancel(ctx))

@@ -16,11 +16,12 @@ const (
 	StripeEvent     Kind = "stripe_event"     // subject: the event's id
 	StripeReconcile Kind = "stripe_reconcile" // subject: "events"
 	FixCharge       Kind = "fix_charge"       // subject: the fix's id
+	ProviderKey     Kind = "provider_key"     // subject: the credential's id
 )
 
 // Kinds lists them.
 func Kinds() []Kind {
-	return []Kind{WelcomeMail, StripeCustomer, StripeEvent, StripeReconcile, FixCharge}
+	return []Kind{WelcomeMail, StripeCustomer, StripeEvent, StripeReconcile, FixCharge, ProviderKey}
 }
 
 const (

@@ -44,7 +44,6 @@ const (
 type Meter struct {
 	store  Store
 	prices billing.Prices
-	node   string
 	now    func() time.Time
 	log    *slog.Logger
 	ended  func(provider string, outcome gateway.Outcome, estimated bool)
@@ -56,10 +55,9 @@ type Meter struct {
 	booking sync.RWMutex // by those who may put something into the queue
 }
 
-// NewMeter returns a meter for a node, whose name is its alone while it runs.
-// ended is told of each call.
-func NewMeter(store Store, prices billing.Prices, node string, now func() time.Time, log *slog.Logger, ended func(string, gateway.Outcome, bool)) *Meter {
-	return &Meter{store: store, prices: prices, node: node, now: now, log: log, ended: ended, turns: make(chan struct{}, holdsAtOnce), queue: make(chan Spending, maxUnsettled), done: make(chan struct{})}
+// NewMeter returns a meter. ended is told of each call.
+func NewMeter(store Store, prices billing.Prices, now func() time.Time, log *slog.Logger, ended func(string, gateway.Outcome, bool)) *Meter {
+	return &Meter{store: store, prices: prices, now: now, log: log, ended: ended, turns: make(chan struct{}, holdsAtOnce), queue: make(chan Spending, maxUnsettled), done: make(chan struct{})}
 }
 
 // Reserve implements gateway.Meter.
@@ -68,7 +66,7 @@ func (m *Meter) Reserve(ctx context.Context, l *gateway.Lease, c *gateway.Call) 
 	if err != nil {
 		return gateway.Reservation{}, fmt.Errorf("make hold id: %w", err)
 	}
-	h := Hold{ID: id.String(), GrantID: l.GrantID, CustomerID: l.CustomerID, Node: m.node, Micro: m.most(c)}
+	h := Hold{ID: id.String(), GrantID: l.GrantID, CustomerID: l.CustomerID, Micro: m.most(c)}
 	if h.Micro == 0 {
 		return gateway.Reservation{}, nil
 	}

@@ -33,7 +33,7 @@ func withMeter(t *testing.T, test func(t *testing.T, m *vending.Meter, s *shelf,
 	var said bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
 		s := newShelf()
-		m := vending.NewMeter(s, prices, "node-1", time.Now, slog.New(slog.NewTextHandler(&said, nil)), func(string, gateway.Outcome, bool) {})
+		m := vending.NewMeter(s, prices, time.Now, slog.New(slog.NewTextHandler(&said, nil)), func(string, gateway.Outcome, bool) {})
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { m.Run(ctx) })
@@ -77,7 +77,7 @@ func TestReservedIsTheWorstThatACallMayCost(t *testing.T) {
 			c.Started = time.Now()
 			r, err := m.Reserve(t.Context(), lease, &c)
 			done(t, err)
-			want := vending.Hold{ID: r.ID, GrantID: "grant", CustomerID: "customer", Node: "node-1", Micro: test.want}
+			want := vending.Hold{ID: r.ID, GrantID: "grant", CustomerID: "customer", Micro: test.want}
 			if r.MicroUSD != test.want || s.holds[r.ID] != want {
 				t.Errorf("%s: reserved %+v, held %+v, want %d", test.name, r, s.holds[r.ID], test.want)
 			}
@@ -307,7 +307,7 @@ func TestQueueIsBounded(t *testing.T) {
 
 func TestEachCallsEndIsTold(t *testing.T) {
 	var told []string
-	m := vending.NewMeter(newShelf(), billing.Prices{}, "n", time.Now, quiet(), func(provider string, o gateway.Outcome, estimated bool) {
+	m := vending.NewMeter(newShelf(), billing.Prices{}, time.Now, quiet(), func(provider string, o gateway.Outcome, estimated bool) {
 		told = append(told, provider+" "+string(o))
 		if !estimated {
 			t.Error("it was estimated")

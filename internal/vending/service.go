@@ -22,12 +22,14 @@ type Service struct {
 	store     Store
 	kind      apikey.Kind
 	offered   []Provider // those that are configured
-	publicURL string
+	makers    map[Provider]Maker
+	publicURL func() string
 }
 
-// NewService returns a service that offers some providers behind publicURL.
-func NewService(store Store, kind apikey.Kind, offered []Provider, publicURL string) *Service {
-	return &Service{store, kind, offered, strings.TrimSuffix(publicURL, "/")}
+// NewService returns a service that offers some providers behind publicURL, and
+// keys of their own of those that have a maker too.
+func NewService(store Store, kind apikey.Kind, offered []Provider, makers map[Provider]Maker, publicURL func() string) *Service {
+	return &Service{store, kind, offered, makers, publicURL}
 }
 
 // Request is what a customer asks for. Nil is left out.
@@ -92,11 +94,28 @@ func (s *Service) grant(ctx context.Context, o Order, issues []Issue, keep *idem
 	answer := func(g Granted) Answer {
 		a := Answer{Balance: g.Balance, ResetAt: g.ResetAt}
 		for _, c := range g.Credentials {
-			a.Given = append(a.Given, Given{c, tokens[c.ID], s.publicURL + "/gateway/" + string(c.Provider) + path[c.Provider]})
+			base := s.publicURL() + "/gateway/" + string(c.Provider)
+			if c.Enforcement != ByGateway {
+				base = s.makers[c.Provider].Base()
+			}
+			a.Given = append(a.Given, Given{c, tokens[c.ID], base + path[c.Provider]})
 		}
 		return a
 	}
-	granted, err := s.store.Grant(ctx, o, idempotency.Map(keep, answer))
+	made, err := s.makeKeys(ctx, o)
+	if err == nil {
+		for i := range o.Issues {
+			if m, ok := made[o.Issues[i].ID]; ok {
+				o.Issues[i].Key, tokens[o.Issues[i].ID] = &m.Key, m.Secret
+			}
+		}
+	}
+	var granted Granted
+	if err == nil {
+		if granted, err = s.store.Grant(ctx, o, idempotency.Map(keep, answer)); err != nil {
+			s.abandon(ctx, made)
+		}
+	}
 	if IsRefusal(err) {
 		err = errors.Join(s.noteRefusal(ctx, o), err)
 	}
@@ -134,8 +153,7 @@ func (s *Service) check(r Request) (o Order, err error) {
 		refuse("providers", fault.Required, "providers is required: some of "+names(s.offered))
 	case n > MaxProviders:
 		refuse("providers", fault.TooLong, fmt.Sprintf("providers must be at most %d", MaxProviders))
-		r.Providers = nil // there may be ten thousand
-		r.Providers = nil // not a word on each
+		r.Providers = nil // there may be ten thousand: not a word on each
 	}
 	for i, name := range r.Providers {
 		switch p := Provider(name); {

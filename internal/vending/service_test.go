@@ -16,7 +16,7 @@ import (
 var by = apikey.Principal{CustomerID: "customer", KeyID: "key"}
 
 func service(s *shelf) *vending.Service {
-	return vending.NewService(s, apikey.Test, []vending.Provider{vending.Anthropic, vending.OpenAI, vending.OpenRouter}, "https://gate.example/")
+	return vending.NewService(s, apikey.Test, []vending.Provider{vending.Anthropic, vending.OpenAI, vending.OpenRouter}, nil, func() string { return "https://gate.example" })
 }
 
 func TestExchangeChecksWhatIsAsked(t *testing.T) {

@@ -111,7 +111,11 @@ func (s *shelf) Grant(_ context.Context, o vending.Order, keep *idempotency.Once
 		if o.Replace != "" {
 			p = vending.OpenAI
 		}
-		g.Credentials = append(g.Credentials, vending.Credential{ID: i.ID, Provider: p})
+		c := vending.Credential{ID: i.ID, Provider: p, Enforcement: vending.ByGateway}
+		if i.Key != nil {
+			c.Enforcement, c.ExpiresAt = i.Key.Enforcement, i.Key.ExpiresAt
+		}
+		g.Credentials = append(g.Credentials, c)
 	}
 	if keep != nil {
 		_, err = keep.Seal(g)

@@ -40,15 +40,48 @@ const (
 // MicroPerCent is a cent in millionths of a dollar, in which costs are counted.
 const MicroPerCent = 10_000
 
-// ByGateway says that the gateway makes the expiry true.
-const ByGateway = "gateway"
+// Enforcement says who makes a credential's expiry true. It is stored.
+type Enforcement string
 
-// Issue is a token as it is stored.
+// The enforcements.
+const (
+	ByGateway Enforcement = "gateway"         // a token of ours, that works at our gateway alone
+	ByExpiry  Enforcement = "provider_expiry" // a provider's own key, that ends there by itself
+	ByDelete  Enforcement = "provider_delete" // likewise, but it ends when we delete it
+)
+
+// Issue is a credential as it is to be stored.
 type Issue struct {
 	ID       string // UUIDv7
 	Provider Provider
+	// Presented is of the token; where there is a key of the provider's own it is
+	// of one that nobody has.
 	apikey.Presented
+	Key *Key // nil: the gateway's token
 }
+
+// Key is a provider's own key, as it is stored.
+type Key struct {
+	ID          string // the provider's
+	Enforcement Enforcement
+	ExpiresAt   time.Time
+}
+
+// KeyPatience is how long after its intent a key must be granted: a provider and
+// a commit take seconds. Beyond it the key is deleted, should it exist.
+const KeyPatience = 2 * time.Minute
+
+// Intent says that a provider is about to be asked for a key. It is written before.
+type Intent struct {
+	ID        string // of the credential
+	Provider  Provider
+	Life      time.Duration
+	ExpiresAt time.Time // by the database's clock
+}
+
+// Leftover is what an exchange that came to nothing knows of a key: its id at the
+// provider, or with "" that there certainly is none.
+type Leftover struct{ ID, KeyID string }
 
 // Order is a grant as it is to be written.
 type Order struct {
@@ -79,6 +112,21 @@ type Credential struct {
 	KeyID      string
 	Job, Run   string
 	CustomerID string
+
+	Enforcement Enforcement
+	Remains     bool // a provider's own key, which may still be there
+}
+
+// Revocation is what became of a credential that was revoked: pending while the
+// provider may still take its key, then done; "" when it was not.
+func (c Credential) Revocation() string {
+	switch {
+	case c.RevokedAt.IsZero():
+		return ""
+	case c.Remains:
+		return "pending"
+	}
+	return "done"
 }
 
 // Lease is a token that works, as the database has it.
@@ -140,7 +188,6 @@ type Hold struct {
 	ID         string // UUIDv7
 	GrantID    string
 	CustomerID string
-	Node       string // whose it is: those of a node that is gone lapse
 	Micro      int64
 }
 
@@ -155,6 +202,21 @@ type Store interface {
 	// fault.NotFound, one that is revoked, ended or refreshed too early
 	// fault.Conflict.
 	Grant(ctx context.Context, o Order, keep *idempotency.Once[Granted]) (Granted, error)
+	// BeginKeys writes down which keys the providers of an order are about to be
+	// asked for, of those that make them. There are none where a day's budget
+	// bounds the customer, or the credential to be replaced is the gateway's. It
+	// refuses what Grant would.
+	BeginKeys(ctx context.Context, o Order, makers []Provider) ([]Intent, error)
+	// AbandonKeys lets go of keys that were not granted.
+	AbandonKeys(ctx context.Context, keys []Leftover) error
+	// QueueKeys queues a job for each of at most limit keys that are to be deleted,
+	// and returns how many it were.
+	QueueKeys(ctx context.Context, limit int) (int, error)
+	// DoomKey says whether a key is to be deleted, which from then on nothing
+	// changes. Its id at the provider is "" where that is not known.
+	DoomKey(ctx context.Context, id string) (p Provider, keyID string, doomed bool, err error)
+	// ForgetKey notes that a key is no more.
+	ForgetKey(ctx context.Context, id string) error
 	// Credentials lists a customer's credentials that have not ended, oldest first.
 	Credentials(ctx context.Context, customerID string) ([]Credential, error)
 	// Revoke ends a credential of the key's customer; again it does nothing.
@@ -182,7 +244,8 @@ type Store interface {
 
 // Admin is what an operator does with credentials, on the database itself.
 type Admin interface {
-	// SetBudget bounds what a customer may spend in a day (UTC); 0: no bound.
+	// SetBudget bounds what a customer may spend in a day (UTC); 0: no bound. A
+	// bound ends keys of providers' own, which nothing of ours would hold to it.
 	SetBudget(ctx context.Context, customerID string, cents int64) error
 	// RevokeAny ends any credential.
 	RevokeAny(ctx context.Context, id string) error

@@ -246,6 +246,38 @@ func (c Calls) Grant(ctx context.Context, o vending.Order, keep *idempotency.Onc
 	return WriteOnce(ctx, c.runner, "grant_credentials", o.By.CustomerID, keep, func(t Tx) (vending.Granted, error) { return Grant(t, o) })
 }
 
+// BeginKeys implements vending.Store.
+func (c Calls) BeginKeys(ctx context.Context, o vending.Order, makers []vending.Provider) ([]vending.Intent, error) {
+	return Write(ctx, c.runner, "begin_keys", func(t Tx) ([]vending.Intent, error) { return BeginKeys(t, o, makers) })
+}
+
+// AbandonKeys implements vending.Store.
+func (c Calls) AbandonKeys(ctx context.Context, keys []vending.Leftover) error {
+	return c.runner.Write(ctx, "abandon_keys", func(t Tx) error { return AbandonKeys(t, keys) })
+}
+
+// QueueKeys implements vending.Store.
+func (c Calls) QueueKeys(ctx context.Context, limit int) (int, error) {
+	if due, err := Read(ctx, c.runner, "find_due_keys", KeysDue); err != nil || !due {
+		return 0, err
+	}
+	return Write(ctx, c.runner, "queue_keys", func(t Tx) (int, error) { return QueueKeys(t, limit) })
+}
+
+// DoomKey implements vending.Store.
+func (c Calls) DoomKey(ctx context.Context, id string) (p vending.Provider, keyID string, doomed bool, err error) {
+	err = c.runner.Write(ctx, "doom_key", func(t Tx) (err error) {
+		p, keyID, doomed, err = DoomKey(t, id)
+		return err
+	})
+	return p, keyID, doomed, err
+}
+
+// ForgetKey implements vending.Store.
+func (c Calls) ForgetKey(ctx context.Context, id string) error {
+	return c.runner.Write(ctx, "forget_key", func(t Tx) error { return ForgetKey(t, id) })
+}
+
 // Credentials implements vending.Store.
 func (c Calls) Credentials(ctx context.Context, customerID string) ([]vending.Credential, error) {
 	return Read(ctx, c.runner, "list_credentials", func(r Reader) ([]vending.Credential, error) { return Credentials(r, customerID) })

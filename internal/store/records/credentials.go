@@ -9,21 +9,22 @@ import (
 
 	"github.com/google/uuid"
 
+	"gatehouse/internal/account"
 	"gatehouse/internal/apikey"
-	"gatehouse/internal/billing"
 	"gatehouse/internal/fault"
 	"gatehouse/internal/vending"
 )
 
 // vendedColumns are of credentials d and their grants g.
-const vendedColumns = "d.id, d.provider, d.created_at, d.expires_at, d.revoked_at, d.key_id, g.github_job, g.github_run, d.customer_id"
+const vendedColumns = `d.id, d.provider, d.created_at, d.expires_at, d.revoked_at, d.key_id, g.github_job, g.github_run, d.customer_id,
+	d.enforcement, d.enforcement <> 'gateway' AND EXISTS (SELECT 1 FROM provider_keys p WHERE p.id = d.id)`
 
 const fromVended = " FROM credentials d JOIN grants g ON g.id = d.grant_id"
 
 func scanCredential(scan Scan, more ...any) (c vending.Credential, err error) {
 	var created, expires int64
 	var revoked *int64
-	err = scan(append([]any{&c.ID, &c.Provider, &created, &expires, &revoked, &c.KeyID, &c.Job, &c.Run, &c.CustomerID}, more...)...)
+	err = scan(append([]any{&c.ID, &c.Provider, &created, &expires, &revoked, &c.KeyID, &c.Job, &c.Run, &c.CustomerID, &c.Enforcement, &c.Remains}, more...)...)
 	c.CreatedAt, c.ExpiresAt, c.RevokedAt = Instant(created), Instant(expires), Optional(revoked)
 	return c, err
 }
@@ -37,20 +38,9 @@ func credential(r Reader, id string, more ...any) (vending.Credential, error) {
 
 // Grant commits a grant with its credentials, or replaces one of them.
 func Grant(t Tx, o vending.Order) (vending.Granted, error) {
-	now, err := begin(t, o.By)
+	now, owner, err := mayUse(t, o.By)
 	if err != nil {
 		return vending.Granted{}, err
-	}
-	owner, err := Customer(t, "id", o.By.CustomerID, "")
-	if err != nil {
-		return vending.Granted{}, err
-	}
-	method, err := methodOf(t, owner.ID)
-	if err != nil {
-		return vending.Granted{}, err
-	}
-	if owner.CreditBalance == 0 && (method == "" || !billing.CanPay(owner.State)) {
-		return vending.Granted{}, &fault.Error{Kind: fault.Forbidden, Code: "USAGE_LIMIT_EXCEEDED", Message: "There are no credits left, and no way to pay for more: add a payment method, or settle what is due."}
 	}
 	grant, ttl := o.ID, o.TTL.Microseconds()
 	if o.Replace != "" {
@@ -66,8 +56,15 @@ func Grant(t Tx, o vending.Order) (vending.Granted, error) {
 		g.ResetAt = owner.PeriodEnd
 	}
 	for _, i := range o.Issues {
-		if _, err := t.Exec("INSERT INTO credentials (id, grant_id, customer_id, key_id, provider, public_id, hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-			i.ID, grant, owner.ID, o.By.KeyID, string(i.Provider), i.PublicID, i.Hash[:], now, now+ttl); err != nil {
+		enforcement, expires := vending.ByGateway, now+ttl
+		if i.Key != nil {
+			enforcement, expires = i.Key.Enforcement, i.Key.ExpiresAt.UnixMicro()
+			if err := grantKey(t, owner.ID, i, expires); err != nil {
+				return g, err
+			}
+		}
+		if _, err := t.Exec("INSERT INTO credentials (id, grant_id, customer_id, key_id, provider, public_id, hash, created_at, expires_at, enforcement) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+			i.ID, grant, owner.ID, o.By.KeyID, string(i.Provider), i.PublicID, i.Hash[:], now, expires, string(enforcement)); err != nil {
 			return g, err
 		}
 		c, err := credential(t, i.ID, new(string), new(int64))
@@ -75,7 +72,7 @@ func Grant(t Tx, o vending.Order) (vending.Granted, error) {
 			return g, err
 		}
 		g.Credentials = append(g.Credentials, c)
-		row := vending.Audit{At: Instant(now), CustomerID: owner.ID, KeyID: o.By.KeyID, CredentialID: i.ID, GrantID: grant, Action: vending.Granting, Provider: i.Provider}
+		row := vending.Audit{At: Instant(now), CustomerID: owner.ID, KeyID: o.By.KeyID, CredentialID: i.ID, GrantID: grant, Action: vending.Granting, Provider: i.Provider, Outcome: string(enforcement)}
 		if err := audit(t, row); err != nil {
 			return g, err
 		}
@@ -83,42 +80,79 @@ func Grant(t Tx, o vending.Order) (vending.Granted, error) {
 	return g, nil
 }
 
+// mayUse begins what a customer's key asks for, which takes credits or a way to
+// pay.
+func mayUse(t Tx, by apikey.Principal) (now int64, owner account.Customer, err error) {
+	if now, err = begin(t, by); err != nil {
+		return 0, owner, err
+	}
+	if owner, err = Customer(t, "id", by.CustomerID, ""); err != nil {
+		return now, owner, err
+	}
+	method, err := methodOf(t, owner.ID)
+	if err == nil && owner.CreditBalance == 0 {
+		err = cantPay(owner, method)
+	}
+	return now, owner, err
+}
+
 // replaceCredential ends a credential that is about to end, for one of the same
 // grant and life.
 func replaceCredential(t Tx, o *vending.Order, now int64) (grant string, ttl int64, err error) {
-	old, err := credential(t, o.Replace, &grant, &ttl)
+	old, grant, ttl, err := replaceable(t, o, now)
+	if err != nil {
+		return "", 0, err
+	}
+	return grant, ttl, endCredential(t, old, grant, o.By.KeyID, now, "replaced")
+}
+
+// replaceable finds the credential that an order may replace, and notes whose the
+// new ones are.
+func replaceable(t Tx, o *vending.Order, now int64) (old vending.Credential, grant string, ttl int64, err error) {
+	old, err = credential(t, o.Replace, &grant, &ttl)
 	switch {
 	case err != nil:
-		return "", 0, err
 	case old.CustomerID != o.By.CustomerID:
-		return "", 0, missing(sql.ErrNoRows, "There is no such credential.")
+		err = missing(sql.ErrNoRows, "There is no such credential.")
 	case !old.RevokedAt.IsZero() || !Instant(now).Before(old.ExpiresAt):
-		return "", 0, fault.Refused("The credential has ended: exchange the API key for a new one.")
+		err = fault.Refused("The credential has ended: exchange the API key for a new one.")
 	case old.ExpiresAt.Sub(Instant(now)) > vending.RefreshWithin:
-		return "", 0, fault.Refused("It is too early: a credential may be refreshed in the last five minutes of its life.")
+		err = fault.Refused("It is too early: a credential may be refreshed in the last five minutes of its life.")
 	}
+	o.Issues = slices.Clone(o.Issues)
 	for i := range o.Issues {
 		o.Issues[i].Provider = old.Provider
 	}
-	return grant, ttl, endCredential(t, old, grant, o.By.KeyID, now, "replaced")
+	return old, grant, ttl, err
 }
 
 func endCredential(t Tx, c vending.Credential, grant, keyID string, now int64, why string) error {
 	if _, err := t.Exec("UPDATE credentials SET revoked_at = $2 WHERE id = $1", c.ID, now); err != nil {
 		return err
 	}
+	if _, err := t.Exec("UPDATE provider_keys SET sweep_at = $2 WHERE id = $1", c.ID, now); err != nil {
+		return err
+	}
 	return audit(t, vending.Audit{At: Instant(now), CustomerID: c.CustomerID, KeyID: keyID, CredentialID: c.ID, GrantID: grant, Action: vending.Revoking, Provider: c.Provider, Outcome: why})
 }
 
 // endCredentials ends what a key's, or with "" all of a customer's, credentials
-// still are. There may be a hundred thousand: the rows of the trail have one id,
-// and each its credential's after it.
+// still are.
 func endCredentials(t Tx, customerID, keyID string, now int64, why string) error {
+	return endThose(t, "(CAST($2 AS text) = '' OR key_id = $2)", customerID, keyID, now, why)
+}
+
+// endThose ends a customer's credentials of a condition. There may be a hundred
+// thousand: the rows of the trail have one id, and each its credential's after it.
+func endThose(t Tx, those, customerID, keyID string, now int64, why string) error {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return err
 	}
-	const alive = "customer_id = $1 AND (CAST($2 AS text) = '' OR key_id = $2) AND revoked_at IS NULL AND expires_at > $3"
+	alive := "customer_id = $1 AND " + those + " AND revoked_at IS NULL AND expires_at > $3"
+	if _, err := t.Exec("UPDATE provider_keys SET sweep_at = $3 WHERE id IN (SELECT id FROM credentials WHERE "+alive+" AND enforcement <> 'gateway')", customerID, keyID, now); err != nil {
+		return err
+	}
 	_, err = t.Exec("INSERT INTO audit ("+auditColumns+`, job) SELECT CAST($4 AS text) || '-' || id, CAST($3 AS bigint), customer_id, $2, id, grant_id, $5, provider, '', 0, 0, 0, 0, FALSE, $6, ''
 		FROM credentials WHERE `+alive, customerID, keyID, now, id.String(), string(vending.Revoking), why)
 	if err == nil {
@@ -175,7 +209,7 @@ func Lease(r Reader, token apikey.Presented) (l vending.Lease, err error) {
 	}
 	var expires int64
 	err = r.Row(`SELECT d.id, d.customer_id, d.key_id, d.grant_id, d.provider, d.expires_at, g.cap > 0 OR c.day_budget IS NOT NULL`+fromVended+`
-		JOIN customers c ON c.id = d.customer_id JOIN api_keys k ON k.customer_id = d.customer_id AND k.id = d.key_id AND k.revoked_at IS NULL WHERE d.public_id = $1 AND d.hash = $2 AND d.revoked_at IS NULL AND d.expires_at > $3 AND c.suspended_at IS NULL`,
+		JOIN customers c ON c.id = d.customer_id JOIN api_keys k ON k.customer_id = d.customer_id AND k.id = d.key_id AND k.revoked_at IS NULL WHERE d.public_id = $1 AND d.hash = $2 AND d.enforcement = 'gateway' AND d.revoked_at IS NULL AND d.expires_at > $3 AND c.suspended_at IS NULL`,
 		[]any{token.PublicID, token.Hash[:], now}, &l.CredentialID, &l.CustomerID, &l.KeyID, &l.GrantID, &l.Provider, &expires, &l.Capped)
 	l.ExpiresAt = Instant(expires)
 	return l, missing(err, "There is no such token.")
@@ -215,7 +249,7 @@ func Hold(t Tx, h vending.Hold, life time.Duration) error {
 	if _, err := t.Exec("DELETE FROM holds WHERE customer_id = $1 AND lapses_at <= $2", h.CustomerID, now); err != nil {
 		return err
 	}
-	_, err = t.Exec("INSERT INTO holds (id, grant_id, customer_id, node, micro, lapses_at) VALUES ($1, $2, $3, $4, $5, $6)", h.ID, h.GrantID, h.CustomerID, h.Node, h.Micro, now+life.Microseconds())
+	_, err = t.Exec("INSERT INTO holds (id, grant_id, customer_id, micro, lapses_at) VALUES ($1, $2, $3, $4, $5)", h.ID, h.GrantID, h.CustomerID, h.Micro, now+life.Microseconds())
 	return err
 }
 
@@ -304,6 +338,13 @@ func SetBudget(t Tx, customerID string, micro int64) error {
 	n, err := t.Exec("UPDATE customers SET day_budget = $2 WHERE id = $1", customerID, budget)
 	if err == nil && n == 0 {
 		err = missingCustomer(sql.ErrNoRows)
+	}
+	if err != nil || budget == nil {
+		return err
+	}
+	now, err := t.Now()
+	if err == nil {
+		err = endThose(t, "CAST($2 AS text) = '' AND enforcement <> 'gateway'", customerID, "", now, "its customer has a budget now")
 	}
 	return err
 }

@@ -85,8 +85,11 @@ func BeginFix(t Tx, o billing.FixOrder) (billing.FixResult, error) {
 	if err != nil {
 		return billing.FixResult{}, err
 	}
-	if refusal := cantCharge(c, method, o); refusal != nil {
+	if refusal := cantPay(c, method); refusal != nil {
 		return billing.FixResult{}, refusal
+	}
+	if c.StripeCustomerID == "" || o.CentsByPlan == nil {
+		return billing.FixResult{}, noCredits("no charge can be made just now.")
 	}
 	o.State, o.PaidBy, o.Cents = billing.FixPending, billing.ByCharge, o.CentsByPlan[c.Plan]
 	o.Attempt, o.BegunAt, o.StripeCustomer, o.Method = o.Attempt+1, Instant(now), c.StripeCustomerID, method
@@ -96,19 +99,18 @@ func BeginFix(t Tx, o billing.FixOrder) (billing.FixResult, error) {
 	return billing.FixResult{Fix: o.Fix, Turn: true}, enqueueLater(t, jobs.FixCharge, o.ID, billing.ChargeTurn)
 }
 
-// cantCharge is why a customer without credits can't have a fix charged.
-func cantCharge(c account.Customer, method string, o billing.FixOrder) error {
-	var why string
+// cantPay is why a customer without credits has no way to pay.
+func cantPay(c account.Customer, method string) error {
 	switch {
 	case method == "":
-		why = "add a payment method, or subscribe to Pro."
+		return noCredits("add a payment method, or subscribe to Pro.")
 	case !billing.CanPay(c.State):
-		why = "the subscription's last payment failed: settle it first."
-	case c.StripeCustomerID == "" || o.CentsByPlan == nil:
-		why = "no charge can be made just now."
-	default:
-		return nil
+		return noCredits("the subscription's last payment failed: settle it first.")
 	}
+	return nil
+}
+
+func noCredits(why string) error {
 	return &fault.Error{Kind: fault.Forbidden, Code: "USAGE_LIMIT_EXCEEDED", Message: "There are no credits left: " + why}
 }
 

@@ -25,6 +25,7 @@ func Purge(t Tx, at, domain, chosen string, args ...any) (done account.Purged, e
 		"DELETE FROM holds WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM spending WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM audit WHERE customer_id IN (SELECT customer_id FROM purges)",
+		"UPDATE provider_keys SET sweep_at = 0 WHERE id IN (SELECT d.id FROM credentials d JOIN purges p ON p.customer_id = d.customer_id)",
 		"DELETE FROM credentials WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM grants WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM ledger_entries WHERE customer_id IN (SELECT customer_id FROM purges)",

@@ -31,7 +31,7 @@ func leaseOf(t testing.TB, b Backend, i vending.Issue) vending.Lease {
 
 func hold(t testing.TB, l vending.Lease, micro int64) vending.Hold {
 	t.Helper()
-	return vending.Hold{ID: newID(t), GrantID: l.GrantID, CustomerID: l.CustomerID, Node: "node-1", Micro: micro}
+	return vending.Hold{ID: newID(t), GrantID: l.GrantID, CustomerID: l.CustomerID, Micro: micro}
 }
 
 // spending is a call under a lease, that ends now.
@@ -166,7 +166,6 @@ var budgetTests = map[string]func(*testing.T, Backend){
 		_, _, by := signUp(t, b, "ada@example.dev")
 		l := capped(t, b, by, 100)
 		dead, kept := hold(t, l, 30), hold(t, l, 50)
-		dead.Node = "node-2"
 		done(t, b.Hold(t.Context(), dead, 30*time.Second))
 		done(t, b.Hold(t.Context(), kept, 30*time.Second))
 		b.Clock.Move(20 * time.Second)

@@ -107,7 +107,7 @@ var vendingTests = map[string]func(*testing.T, Backend){
 		want := vending.Granted{Balance: 5}
 		for _, i := range o.Issues {
 			want.Credentials = append(want.Credentials, vending.Credential{
-				ID: i.ID, Provider: i.Provider, CreatedAt: now, ExpiresAt: now.Add(time.Hour), KeyID: by.KeyID, Job: "build", Run: "17", CustomerID: by.CustomerID,
+				ID: i.ID, Provider: i.Provider, CreatedAt: now, ExpiresAt: now.Add(time.Hour), KeyID: by.KeyID, Job: "build", Run: "17", CustomerID: by.CustomerID, Enforcement: vending.ByGateway,
 			})
 		}
 		if diff := gocmp.Diff(want, got); diff != "" {
@@ -124,7 +124,7 @@ var vendingTests = map[string]func(*testing.T, Backend){
 				t.Errorf("its lease is %+v, %v, want %+v", l, err, want)
 			}
 			rows := trail(t, b, vending.AuditFilter{CredentialID: i.ID})
-			row := vending.Audit{At: now, CustomerID: by.CustomerID, KeyID: by.KeyID, CredentialID: i.ID, GrantID: o.ID, Action: vending.Granting, Provider: i.Provider}
+			row := vending.Audit{At: now, CustomerID: by.CustomerID, KeyID: by.KeyID, CredentialID: i.ID, GrantID: o.ID, Action: vending.Granting, Provider: i.Provider, Outcome: "gateway"}
 			if len(rows) == 1 {
 				row.ID = rows[0].ID
 			}
@@ -248,7 +248,7 @@ var vendingTests = map[string]func(*testing.T, Backend){
 		got := grant(t, b, next)
 		now := b.Clock.Now()
 		want := vending.Granted{Balance: 5, Credentials: []vending.Credential{{
-			ID: next.Issues[0].ID, Provider: vending.OpenAI, CreatedAt: now, ExpiresAt: now.Add(first.TTL), KeyID: by.KeyID, Job: "build", Run: "17", CustomerID: by.CustomerID,
+			ID: next.Issues[0].ID, Provider: vending.OpenAI, CreatedAt: now, ExpiresAt: now.Add(first.TTL), KeyID: by.KeyID, Job: "build", Run: "17", CustomerID: by.CustomerID, Enforcement: vending.ByGateway,
 		}}}
 		if diff := gocmp.Diff(want, got); diff != "" {
 			t.Errorf("(-want +granted):\n%s", diff)
