@@ -38,7 +38,7 @@ func proxies(b *testing.B, provider http.HandlerFunc) map[string]string {
 	}
 	g, err := gateway.New(gateway.Config{
 		Upstreams: map[string]gateway.Upstream{"anthropic": {Base: upstream.URL, Key: operatorKey}, "openai": {Base: upstream.URL, Key: operatorKey}},
-		Door:      &door{lease: &gateway.Lease{ExpiresAt: time.Now().Add(time.Hour), Done: make(chan struct{})}}, Meter: idle{}, Log: slog.New(slog.DiscardHandler),
+		Door:      &door{lease: &gateway.Lease{ExpiresAt: time.Now().Add(time.Hour), Ended: context.Background()}}, Meter: idle{}, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		b.Fatal(err)

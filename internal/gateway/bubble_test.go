@@ -64,9 +64,9 @@ type bubble struct {
 func inBubble(t *testing.T, provider http.HandlerFunc, test func(t *testing.T, b *bubble), options ...option) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		revoked := make(chan struct{})
-		b := &bubble{front: newPipes(), rig: &rig{t: t, meter: &meter{settled: make(chan settled, 10), patience: 5 * time.Hour}, revoke: func() { close(revoked) }, logs: new(logs)}}
-		b.lease = &gateway.Lease{CustomerID: "jane", ExpiresAt: time.Now().Add(4 * time.Hour), Done: revoked}
+		ended, revoke := context.WithCancel(context.Background())
+		b := &bubble{front: newPipes(), rig: &rig{t: t, meter: &meter{settled: make(chan settled, 10), patience: 5 * time.Hour}, revoke: revoke, logs: new(logs)}}
+		b.lease = &gateway.Lease{CustomerID: "jane", ExpiresAt: time.Now().Add(4 * time.Hour), Ended: ended}
 		config := gateway.Config{
 			Door: &door{lease: b.lease}, Meter: b.meter, Log: slog.New(slog.NewTextHandler(b.logs, nil)),
 			Upstreams: map[string]gateway.Upstream{"anthropic": {Base: "http://provider", Key: operatorKey}},

@@ -19,10 +19,10 @@ import (
 
 // call is one request on its way to a provider, and its answer on the way back.
 //
-// The handler's goroutine does the work. A second one watches for all that ends
-// a call from outside: its lease, its client, a provider's silence, our own
-// shutdown. It does so by cancelling the request to the provider, and by moving
-// the client's deadline into the past: the work waits for nothing else.
+// The handler's goroutine does the work. What ends a call from outside (its lease,
+// its client, a provider's silence, our own shutdown) calls it, so that it costs a
+// stream no goroutine. It does so by cancelling the request to the provider, and by
+// moving the client's deadline into the past: the work waits for nothing else.
 type call struct {
 	Call
 	target
@@ -38,15 +38,17 @@ type call struct {
 	answer   *http.Response // that is passed on; nil: there was none
 	status   int            // of any; 0: there was none
 
-	cancel        context.CancelFunc // of the request to the provider
-	lose          context.CancelFunc // tells the watch that the client left
-	over, watched chan struct{}      // closed: there is nothing left to watch; nobody watches
-	heard         atomic.Int64       // when the provider last sent something, in ns since Started
-	expires       time.Time          // the lease, by the monotonic clock
+	cancel  context.CancelFunc // of the request to the provider
+	unwatch []func() bool
+	heard   atomic.Int64 // when the provider last sent something, in ns since Started
+	expires time.Time    // the lease, by the monotonic clock
 
 	mu       sync.Mutex
-	ended    Outcome   // why the watch ended it; empty: it did not
+	timer    *time.Timer
+	over     bool      // there is nothing left to watch
+	ended    Outcome   // why it was ended from outside; empty: it was not
 	left     time.Time // when the client left; zero: it did not
+	drains   bool      // it is read on though the client left
 	deadline time.Time // of the client
 }
 
@@ -57,10 +59,8 @@ func (c *call) run(w http.ResponseWriter, r *http.Request, body *body) error {
 	c.g.open.Add(1)
 	c.expires = time.Now().Add(c.lease.ExpiresAt.Sub(c.g.config.Now()))
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
-	client, lose := context.WithCancel(r.Context())
-	defer lose()
-	c.cancel, c.lose, c.over, c.watched = cancel, lose, make(chan struct{}), make(chan struct{})
-	go c.watch(client.Done())
+	c.cancel = cancel
+	c.watch(r.Context())
 	outcome := Failed
 	defer func() { c.finish(ctx, outcome) }()
 
@@ -172,7 +172,7 @@ func (c *call) prepare(h http.Header) (stream bool) {
 
 // Pieces of a stream are small, and there may be thousands of streams.
 var (
-	smallPieces = sync.Pool{New: func() any { b := make([]byte, 4<<10); return &b }}
+	smallPieces = sync.Pool{New: func() any { b := make([]byte, 2<<10); return &b }}
 	largePieces = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 )
 
@@ -201,7 +201,7 @@ func (c *call) copy(w io.Writer, flush bool) Outcome {
 			c.tee.read(p)
 		}
 		if left {
-			c.lose() // where it was a write that failed, the watch does not know
+			c.gone() // where it was a write that failed, net/http does not know
 		}
 		switch {
 		case left && (err != nil || c.tee == nil):
@@ -240,53 +240,63 @@ func (c *call) write(w io.Writer, p []byte, flush bool) (err error) {
 	return err
 }
 
-// watch ends the call when something else than its answer does.
-func (c *call) watch(gone <-chan struct{}) {
-	defer close(c.watched)
+// watch has the call ended when something else than its answer does.
+func (c *call) watch(client context.Context) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	first, _ := c.due()
-	timer := time.NewTimer(time.Until(first))
-	defer timer.Stop()
-	drains := int64(0)
-	defer func() { c.g.drains.taken.Add(-drains) }()
-	for {
-		var due time.Time
-		var as Outcome
-		select {
-		case <-c.over:
-			return
-		case <-c.lease.Done:
-			as = Revoked
-		case <-c.g.stopping:
-			as = Shutdown
-		case <-gone:
-			if gone = nil; c.Free || !c.g.drains.take(1) {
-				as = Left
-				break
-			}
-			c.mu.Lock()
-			c.left, drains = time.Now(), 1
-			c.mu.Unlock()
-			due, as = c.due()
-		case <-timer.C:
-			due, as = c.due()
-		}
-		left := time.Until(due)
-		if left <= 0 {
-			c.mu.Lock()
-			c.ended = as
-			_ = c.rc.SetWriteDeadline(time.Unix(1, 0))
-			c.mu.Unlock()
-			c.cancel()
-			<-c.over
-			return
-		}
-		timer.Reset(left)
+	c.timer = time.AfterFunc(time.Until(first), func() { c.unless(c.check) })
+	c.unwatch = append(c.unwatch, c.timer.Stop,
+		context.AfterFunc(client, c.gone),
+		context.AfterFunc(c.g.stopping, func() { c.unless(func() { c.end(Shutdown) }) }))
+	if c.lease.Ended != nil {
+		c.unwatch = append(c.unwatch, context.AfterFunc(c.lease.Ended, func() { c.unless(func() { c.end(Revoked) }) }))
 	}
+}
+
+// unless does something to the call, unless it is over, or was ended already.
+func (c *call) unless(do func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.over && c.ended == "" {
+		do()
+	}
+}
+
+// gone notes that the client has left: the call is read on, where that may be.
+func (c *call) gone() {
+	c.unless(func() {
+		switch {
+		case !c.left.IsZero(): // known already
+		case c.Free || !c.g.drains.take(1):
+			c.end(Left)
+		default:
+			c.left, c.drains = time.Now(), true
+			c.check()
+		}
+	})
+}
+
+// check ends the call if its time has come, and looks again when it will have.
+// Its caller holds the lock, as end's does.
+func (c *call) check() {
+	due, as := c.due()
+	if left := time.Until(due); left > 0 {
+		c.timer.Reset(left)
+		return
+	}
+	c.end(as)
+}
+
+func (c *call) end(as Outcome) {
+	c.ended = as
+	_ = c.rc.SetWriteDeadline(time.Unix(1, 0))
+	c.cancel()
 }
 
 // due is when the call ends, as far as is known now, and as what.
 func (c *call) due() (at time.Time, as Outcome) {
-	b, left := c.g.config.Bounds, c.left // which this goroutine alone writes
+	b, left := c.g.config.Bounds, c.left
 	heard := c.Started.Add(time.Duration(c.heard.Load()))
 	at, as = c.expires, Revoked
 	sooner := func(t time.Time, o Outcome) {
@@ -311,7 +321,7 @@ func (c *call) due() (at time.Time, as Outcome) {
 	return at, as
 }
 
-// endedAs is how the watch ended the call, or else what it looks like.
+// endedAs is how the call was ended from outside, or else what it looks like.
 func (c *call) endedAs(otherwise Outcome) Outcome {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -320,8 +330,15 @@ func (c *call) endedAs(otherwise Outcome) Outcome {
 
 // finish settles the call, whatever became of it.
 func (c *call) finish(ctx context.Context, outcome Outcome) {
-	close(c.over)
-	<-c.watched
+	c.mu.Lock()
+	c.over = true // from here on nobody moves deadlines that are another request's
+	c.mu.Unlock()
+	for _, stop := range c.unwatch {
+		stop()
+	}
+	if c.drains {
+		c.g.drains.taken.Add(-1)
+	}
 	c.cancel()
 	c.g.open.Add(-1)
 	if !c.owed && !c.reached {

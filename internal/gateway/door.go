@@ -21,20 +21,15 @@ type Lease struct {
 	CredentialID, CustomerID, KeyID, GrantID string
 	// ExpiresAt, by the clock of Config.Now, ends open streams too.
 	ExpiresAt time.Time
-	// Done is closed when the lease is revoked: open streams end at once.
-	// Nil: it never is.
-	Done <-chan struct{}
+	// Ended ends when the lease is revoked: open streams end at once. Nil: it
+	// never is.
+	Ended context.Context //nolint:containedctx // its calls wait for it without a goroutine of their own
 	// Capped says that money is set aside before each call.
 	Capped bool
 }
 
 func (l *Lease) over(now time.Time) bool {
-	select {
-	case <-l.Done:
-		return true
-	default:
-		return !now.Before(l.ExpiresAt)
-	}
+	return l.Ended != nil && l.Ended.Err() != nil || !now.Before(l.ExpiresAt)
 }
 
 // Meter is told what calls cost.

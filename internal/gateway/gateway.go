@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
@@ -9,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -60,8 +60,8 @@ type Gateway struct {
 	bodies    budget // bytes
 	drains    budget // calls
 	open      atomic.Int64
-	stopping  chan struct{} // closed by Close
-	once      sync.Once
+	stopping  context.Context //nolint:containedctx // as Lease.Ended
+	stop      context.CancelFunc
 }
 
 // upstream is a provider that is configured.
@@ -78,6 +78,9 @@ const (
 	keepTime    = 30 * time.Second // for which an idle connection is kept: less than providers' balancers do
 	keepMost    = 256              // of them to a provider, so that a burst's next one finds them
 	maxHead     = 64 << 10         // bytes of an answer's head
+	// Of a connection to a provider, in bytes. A stream holds both for minutes, and
+	// its events are short; what is longer passes by them.
+	readBuffer, writeBuffer = 2 << 10, 1 << 10
 )
 
 // New checks the upstreams and returns the gateway.
@@ -89,7 +92,8 @@ func New(c Config) (*Gateway, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	g := &Gateway{config: c, upstreams: make(map[string]*upstream), stopping: make(chan struct{})}
+	g := &Gateway{config: c, upstreams: make(map[string]*upstream)}
+	g.stopping, g.stop = context.WithCancel(context.Background())
 	g.bodies.most, g.drains.most = b.Bodies, b.Drains
 	for name, u := range c.Upstreams {
 		p := providers[name]
@@ -114,6 +118,7 @@ func New(c Config) (*Gateway, error) {
 		Proxy:           http.ProxyFromEnvironment,
 		DialContext:     (&net.Dialer{Timeout: connectTime}).DialContext,
 		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, TLSHandshakeTimeout: connectTime,
+		ReadBufferSize: readBuffer, WriteBufferSize: writeBuffer,
 		MaxIdleConnsPerHost: keepMost, IdleConnTimeout: keepTime, MaxResponseHeaderBytes: maxHead,
 		DisableCompression: true, // bytes pass as they are
 		Protocols:          protocols,
@@ -124,7 +129,7 @@ func New(c Config) (*Gateway, error) {
 // Close ends all calls that are open, those that are read on too; their
 // handlers settle them and abort. It is for when a shutdown can't wait longer.
 func (g *Gateway) Close() {
-	g.once.Do(func() { close(g.stopping) })
+	g.stop()
 	g.transport.CloseIdleConnections()
 }
 

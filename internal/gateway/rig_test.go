@@ -64,10 +64,10 @@ func newRig(t testing.TB, provider http.HandlerFunc, options ...option) *rig {
 // newRigWithout starts no server of the gateway's yet.
 func newRigWithout(t testing.TB, provider http.HandlerFunc, options ...option) *rig {
 	t.Helper()
-	revoked := make(chan struct{})
+	ended, revoke := context.WithCancel(context.Background())
 	r := &rig{
-		t: t, meter: &meter{settled: make(chan settled, 10_000), patience: 20 * time.Second}, revoke: sync.OnceFunc(func() { close(revoked) }), logs: new(logs),
-		lease: &gateway.Lease{CredentialID: "credential", CustomerID: "jane", KeyID: "key", ExpiresAt: time.Now().Add(time.Hour), Done: revoked},
+		t: t, meter: &meter{settled: make(chan settled, 10_000), patience: 20 * time.Second}, revoke: revoke, logs: new(logs),
+		lease: &gateway.Lease{CredentialID: "credential", CustomerID: "jane", KeyID: "key", ExpiresAt: time.Now().Add(time.Hour), Ended: ended},
 	}
 	if provider != nil {
 		r.upstream = httptest.NewServer(provider)

@@ -262,10 +262,9 @@ func (d *Door) remember(token apikey.Presented, found Lease, before uint64) bool
 		ExpiresAt: found.ExpiresAt, Capped: found.Capped,
 	}}
 	if old, ok := d.leases[token.Hash]; ok { // streams are open under it
-		l.Done, l.revoked = old.Done, old.revoked
+		l.Ended, l.revoked = old.Ended, old.revoked
 	} else {
-		done := make(chan struct{})
-		l.Done, l.revoked = done, func() { close(done) }
+		l.Ended, l.revoked = context.WithCancel(context.Background())
 	}
 	d.leases[token.Hash], d.byID[token.PublicID] = l, token.Hash
 	return true

@@ -60,12 +60,7 @@ func wantStale(t testing.TB, d *vending.Door, token string) {
 }
 
 func ended(l *gateway.Lease) bool {
-	select {
-	case <-l.Done:
-		return true
-	default:
-		return false
-	}
+	return l.Ended.Err() != nil
 }
 
 func TestNobodyEntersBeforeTheFirstAnswer(t *testing.T) {
