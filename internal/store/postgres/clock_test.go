@@ -189,8 +189,9 @@ func TestSweepLooksAgain(t *testing.T) {
 	set := stepClock(t, url)
 	s := node(t, url)
 	c := connect(t, url)
-	execute(t, c, "CREATE FUNCTION tests_nap() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END'")
-	execute(t, c, "CREATE TRIGGER tests_nap BEFORE DELETE ON rate_windows EXECUTE FUNCTION tests_nap()")
+	execute(t, c, "CREATE FUNCTION tests_wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN SET LOCAL lock_timeout = 0; PERFORM pg_advisory_xact_lock(7); RETURN NULL; END'")
+	execute(t, c, "CREATE TRIGGER tests_wait BEFORE DELETE ON rate_windows EXECUTE FUNCTION tests_wait()")
+	execute(t, c, "SELECT pg_advisory_lock(7)")
 	fill(t, s, "used")
 	fill(t, s, "dead")
 	set(time.Minute)
@@ -202,12 +203,13 @@ func TestSweepLooksAgain(t *testing.T) {
 		}
 	})
 	eventually(t, recovery, func() error {
-		if n := ask[int](t, url, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"); n == 0 {
+		if n := ask[int](t, url, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"); n == 0 {
 			return errors.New("nobody is about to remove windows")
 		}
 		return nil
 	})
 	fill(t, s, "used")
+	execute(t, c, "SELECT pg_advisory_unlock(7)")
 	wg.Wait()
 	if takes(t, s, perMinute, "used") {
 		t.Error("a window that is used was removed")
