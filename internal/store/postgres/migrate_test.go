@@ -94,7 +94,7 @@ func TestMigrationsWaitIsBounded(t *testing.T) {
 	c := connect(t, url)
 	tx, err := c.Begin(t.Context())
 	must(t, err)
-	_, err = tx.Exec(t.Context(), "LOCK TABLE customers IN ACCESS SHARE MODE") // as a reader does
+	_, err = tx.Exec(t.Context(), "LOCK TABLE credentials IN ACCESS SHARE MODE") // as a reader does
 	must(t, err)
 	done := make(chan error)
 	go func() {
@@ -102,13 +102,13 @@ func TestMigrationsWaitIsBounded(t *testing.T) {
 		done <- err
 	}()
 	eventually(t, recovery, func() error {
-		if n := ask[int](t, url, "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'customers'::regclass"); n == 0 {
+		if n := ask[int](t, url, "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'credentials'::regclass"); n == 0 {
 			return errors.New("nobody waits for the table")
 		}
 		return nil
 	})
 	// Behind it everybody waits, and is told so in time.
-	if _, err := s.Customers(t.Context(), "", 1); err != nil {
+	if _, err := s.Credentials(t.Context(), "anybody"); err != nil {
 		wantAway(t, err)
 	}
 	err = ends(t, 5*time.Second, func() error { return <-done })

@@ -19,6 +19,7 @@ import (
 	"gatehouse/internal/billing"
 	"gatehouse/internal/jobs"
 	"gatehouse/internal/store/records"
+	"gatehouse/internal/vending"
 )
 
 // Options say how a database is opened.
@@ -53,6 +54,7 @@ type Store struct {
 	busyAt   atomic.Int64 // when no connection was free, in ns, as it was last said
 
 	signUps  *lane[signUp, account.Customer]
+	grants   *lane[vending.Order, vending.Granted]
 	finished *lane[jobs.Job, struct{}]
 	receipts *lane[billing.Receipt, bool]
 
@@ -121,6 +123,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	s.signUps = newLane(1, s.openGroup)
+	s.grants = newLane(width, s.grantGroup)
 	s.finished = newLane(1, s.finishGroup)
 	s.receipts = newLane(1, s.takeInGroup)
 	return s, nil
@@ -222,6 +225,7 @@ func (s *Store) Close() error {
 		t.close()
 	}
 	s.signUps.close()
+	s.grants.close()
 	s.finished.close()
 	s.receipts.close()
 	s.pool.Close()

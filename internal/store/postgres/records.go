@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -39,24 +40,77 @@ func (w work) Now() (now int64, err error) {
 	return now, err
 }
 
-// changes is a transaction.
-type changes struct{ work }
+// changes is a transaction. What is put goes to the database at once, in one round
+// trip, before anything else does.
+type changes struct {
+	work
+	tx  pgx.Tx
+	put *pgx.Batch
+}
+
+func (c changes) flush() error {
+	if c.put.Len() == 0 {
+		return nil
+	}
+	err := c.tx.SendBatch(c.ctx, c.put).Close()
+	*c.put = pgx.Batch{}
+	return err
+}
+
+// Put implements records.Tx.
+func (c changes) Put(query string, args ...any) error {
+	c.put.Queue(query, args...)
+	return nil
+}
+
+// Row implements records.Reader.
+func (c changes) Row(query string, args []any, into ...any) error {
+	if err := c.flush(); err != nil {
+		return err
+	}
+	return c.work.Row(query, args, into...)
+}
+
+// Each implements records.Reader.
+func (c changes) Each(query string, args []any, read func(records.Scan) error) error {
+	if err := c.flush(); err != nil {
+		return err
+	}
+	return c.work.Each(query, args, read)
+}
 
 // Exec implements records.Tx.
 func (c changes) Exec(query string, args ...any) (int64, error) {
+	if err := c.flush(); err != nil {
+		return 0, err
+	}
 	done, err := c.queryer.Exec(c.ctx, query, args...)
 	return done.RowsAffected(), err
 }
 
-// Lock implements records.Tx. A customer that there is not has nobody to wait
-// for.
-func (c changes) Lock(customerID string) error {
-	_, err := c.Exec("SELECT 1 FROM customers WHERE id = $1 FOR NO KEY UPDATE", customerID)
-	return err
+// Lock implements records.Tx. A customer that there is not has nobody to wait for.
+// The clock is read above the lock, and so after it; there is one.
+func (c changes) Lock(customerID string) (latest int64, err error) {
+	return latest, c.Row(lockAndClock, []any{customerID}, &latest)
 }
 
-// Latest implements records.Tx: there is one clock.
-func (c changes) Latest() (int64, error) { return c.Now() }
+const lockAndClock = "SELECT now_us() FROM (SELECT 1) one LEFT JOIN (SELECT 1 FROM customers WHERE id = $1 FOR NO KEY UPDATE) locked ON TRUE"
+
+// LockRow implements records.Tx, in one round trip. Each statement of a batch sees
+// what was committed when it began.
+func (c changes) LockRow(customerID, query string, args []any, into ...any) (latest int64, err error) {
+	if err := c.flush(); err != nil {
+		return 0, err
+	}
+	both := new(pgx.Batch)
+	both.Queue(lockAndClock, customerID)
+	both.Queue(query, args...)
+	results := c.tx.SendBatch(c.ctx, both)
+	if err = results.QueryRow().Scan(&latest); err == nil {
+		err = results.QueryRow().Scan(into...)
+	}
+	return latest, errors.Join(err, results.Close())
+}
 
 // runner runs operations that are the same on all stores.
 type runner struct{ s *Store }
@@ -71,7 +125,13 @@ func (r runner) Read(ctx context.Context, name string, run func(records.Reader) 
 func (r runner) Write(ctx context.Context, name string, run func(records.Tx) error) error {
 	return r.s.call(ctx, name, func(ctx context.Context, c *pgxpool.Conn) error {
 		begin := "BEGIN; SET LOCAL lock_timeout = " + milliseconds(patientLocks)
-		return inTx(ctx, c, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error { return run(changes{work{ctx, tx}}) })
+		return inTx(ctx, c, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
+			t := changes{work{ctx, tx}, tx, new(pgx.Batch)}
+			if err := run(t); err != nil {
+				return err
+			}
+			return t.flush()
+		})
 	})
 }
 

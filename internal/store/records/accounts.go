@@ -49,7 +49,7 @@ func Customers(r Reader, after string, limit int) ([]account.Customer, error) {
 // Suspend refuses a customer's keys from at on, if it is not suspended already;
 // a zero time ends that.
 func Suspend(t Tx, id string, at time.Time) (account.Customer, error) {
-	if err := t.Lock(id); err != nil {
+	if _, err := t.Lock(id); err != nil {
 		return account.Customer{}, err
 	}
 	c, err := Customer(t, "id", id, "")
@@ -74,7 +74,7 @@ func Suspend(t Tx, id string, at time.Time) (account.Customer, error) {
 
 // SetStripeCustomer notes who a customer is at Stripe.
 func SetStripeCustomer(t Tx, id, stripeID string) error {
-	if err := t.Lock(id); err != nil {
+	if _, err := t.Lock(id); err != nil {
 		return err
 	}
 	c, err := Customer(t, "id", id, "")
@@ -150,7 +150,7 @@ func Export(r Reader, id string) (d account.Data, err error) {
 
 // Erase removes what is personal of a customer, and returns it as it was.
 func Erase(t Tx, id string, at time.Time) (e account.Erased, was account.Data, err error) {
-	if err := t.Lock(id); err != nil {
+	if _, err := t.Lock(id); err != nil {
 		return e, was, err
 	}
 	was.Customer, err = Customer(t, "id", id, ", email_canonical", &was.CanonicalEmail)

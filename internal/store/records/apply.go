@@ -16,7 +16,7 @@ import (
 func Apply(t Tx, c billing.Change) (billing.StoredEvent, error) {
 	owner, err := ownerOf(t, c)
 	if err == nil && owner != "" {
-		err = t.Lock(owner)
+		_, err = t.Lock(owner)
 	}
 	if err != nil {
 		return billing.StoredEvent{}, err

@@ -19,17 +19,16 @@ func audit(t Tx, a vending.Audit) error {
 		return err
 	}
 	a.ID = id.String()
-	return insertAudit(t, a, "", nil)
+	return t.Put(insertAudit, auditRow(a, "")...)
 }
 
 // insertAudit adds a row, if there is none of its id, or of its job.
-func insertAudit(t Tx, a vending.Audit, job string, added *int64) error {
-	n, err := t.Exec("INSERT INTO audit ("+auditColumns+", job) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING",
-		a.ID, a.At.UnixMicro(), a.CustomerID, a.KeyID, a.CredentialID, a.GrantID, string(a.Action), string(a.Provider), a.Model, a.Requests, a.InputTokens, a.OutputTokens, a.Cost, a.Estimated, a.Outcome, job)
-	if added != nil {
-		*added = n
+const insertAudit = "INSERT INTO audit (" + auditColumns + ", job) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING"
+
+func auditRow(a vending.Audit, job string) []any {
+	return []any{
+		a.ID, a.At.UnixMicro(), a.CustomerID, a.KeyID, a.CredentialID, a.GrantID, string(a.Action), string(a.Provider), a.Model, a.Requests, a.InputTokens, a.OutputTokens, a.Cost, a.Estimated, a.Outcome, job,
 	}
-	return err
 }
 
 // AuditRows lists rows of the trail after an id.
@@ -59,9 +58,9 @@ func Report(t Tx, r vending.Report) error {
 	if err != nil {
 		return err
 	}
-	return insertAudit(t, vending.Audit{
+	return t.Put(insertAudit, auditRow(vending.Audit{
 		ID: id.String(), At: Instant(now), CustomerID: r.CustomerID, Action: vending.Reporting, Provider: r.Provider, Requests: r.Requests, InputTokens: r.Tokens,
-	}, jobOf(r), nil)
+	}, jobOf(r))...)
 }
 
 // jobOf is a job as the trail has it, which is never erased: it tells nothing of

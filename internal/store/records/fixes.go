@@ -133,7 +133,7 @@ func useCredit(t Tx, f *billing.Fix, plan billing.Plan) error {
 func SettleFix(t Tx, o billing.FixOutcome) (billing.FixResult, error) {
 	f, err := Fix(t, o.FixID)
 	if err == nil {
-		err = t.Lock(f.CustomerID)
+		_, err = t.Lock(f.CustomerID)
 	}
 	if err == nil {
 		f, err = Fix(t, o.FixID) // as it is now that nobody else changes it

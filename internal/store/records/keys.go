@@ -13,10 +13,11 @@ import (
 // usable is the condition for a key that works; $1 is the clock.
 const usable = "k.revoked_at IS NULL AND (k.expires_at IS NULL OR $1 < k.expires_at) AND (k.retires_at IS NULL OR $1 < k.retires_at)"
 
-// keyColumns end with when a key ends, by its own expiry or by its grace after
-// it was replaced.
-const keyColumns = `k.id, k.name, k.prefix, k.created_at, k.last_used_at,
-	CASE WHEN k.retires_at IS NULL OR k.expires_at < k.retires_at THEN k.expires_at ELSE k.retires_at END`
+// keyEnds is when a key ends, by its own expiry or by its grace after it was
+// replaced; null: it does not.
+const keyEnds = "CASE WHEN k.retires_at IS NULL OR k.expires_at < k.retires_at THEN k.expires_at ELSE k.retires_at END"
+
+const keyColumns = "k.id, k.name, k.prefix, k.created_at, k.last_used_at, " + keyEnds
 
 func scanKey(scan Scan, more ...any) (r apikey.Record, err error) {
 	var created int64
@@ -44,10 +45,7 @@ func missingKey(err error) error { return missing(err, "There is no such key.") 
 // refuses a change by a key that was let in and has since ended. An operator's
 // change (no key) passes.
 func begin(t Tx, by apikey.Principal) (now int64, err error) {
-	if err := t.Lock(by.CustomerID); err != nil {
-		return 0, err
-	}
-	if now, err = t.Latest(); err != nil || by.KeyID == "" {
+	if now, err = t.Lock(by.CustomerID); err != nil || by.KeyID == "" {
 		return now, err
 	}
 	var suspended bool

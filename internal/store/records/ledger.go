@@ -120,7 +120,7 @@ func (p *purse) take(amount int64, source billing.Source, reference string) (did
 
 // Adjust adds an operator's entry; a reference counts once.
 func Adjust(t Tx, customerID string, amount int64, reference string) (billing.Entry, error) {
-	if err := t.Lock(customerID); err != nil {
+	if _, err := t.Lock(customerID); err != nil {
 		return billing.Entry{}, err
 	}
 	p, err := openPurse(t, customerID)

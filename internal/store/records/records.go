@@ -26,11 +26,15 @@ type Tx interface {
 	Reader
 	// Exec runs a statement and returns how many rows it changed.
 	Exec(query string, args ...any) (int64, error)
+	// Put runs a statement whose result nobody looks at: at the latest before the
+	// next call of another kind, which may return its error, or before the commit.
+	Put(query string, args ...any) error
 	// Lock makes others who would change what is the customer's wait until the
-	// transaction ends.
-	Lock(customerID string) error
-	// Latest is the clock by which keys end: Now, or a clock that is ahead of it.
-	Latest() (int64, error)
+	// transaction ends. latest is then the clock by which keys end: Now, or a clock
+	// that is ahead of it.
+	Lock(customerID string) (latest int64, err error)
+	// LockRow is Lock and then Row, which sees what others did before they let go.
+	LockRow(customerID, query string, args []any, into ...any) (latest int64, err error)
 }
 
 // List reads rows into a slice.

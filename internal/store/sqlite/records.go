@@ -58,14 +58,19 @@ func (c changes) Each(query string, args []any, read func(records.Scan) error) e
 // Exec implements records.Tx.
 func (c changes) Exec(query string, args ...any) (int64, error) { return c.change(query, args...) }
 
+// Put implements records.Tx.
+func (c changes) Put(query string, args ...any) error { return c.exec(query, args...) }
+
 // Lock implements records.Tx: nobody else writes meanwhile.
-func (changes) Lock(string) error { return nil }
+func (c changes) Lock(string) (int64, error) { return c.s.keyClock(), nil }
+
+// LockRow implements records.Tx.
+func (c changes) LockRow(_, query string, args []any, into ...any) (int64, error) {
+	return c.s.keyClock(), c.row(query, args, into...)
+}
 
 // Now implements records.Tx.
 func (c changes) Now() (int64, error) { return int64(c.s.now()), nil }
-
-// Latest implements records.Tx.
-func (c changes) Latest() (int64, error) { return c.s.keyClock(), nil }
 
 // runner runs operations that are the same on all stores.
 type runner struct{ s *Store }

@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -151,6 +152,48 @@ var vendingTests = map[string]func(*testing.T, Backend){
 		}
 		if rows := trail(t, b, vending.AuditFilter{}); len(rows) != 1 {
 			t.Errorf("the trail is %+v", rows)
+		}
+	},
+	"ManyAtOnceEachGetTheirOwn": func(t *testing.T, b Backend) {
+		_, _, ada := signUp(t, b, "ada@example.dev")
+		_, _, poor := signUp(t, b, "poor@example.dev")
+		broke(t, b, poor)
+		_, _, gone := signUp(t, b, "gone@example.dev")
+		_, err := b.Suspend(t.Context(), gone.CustomerID, b.Clock.Now())
+		done(t, err)
+		record, _ := add(t, b, ada, b.Clock.Now().Add(time.Second))
+		ended := apikey.Principal{CustomerID: ada.CustomerID, KeyID: record.ID}
+		b.Clock.Move(time.Second)
+		taken := granted(t, b, ada)
+		const each = 20
+		var wg sync.WaitGroup
+		orders, errs := make([]vending.Order, 6*each), make([]error, 6*each)
+		for i := range orders {
+			by := []apikey.Principal{ada, poor, gone, ended, {CustomerID: newID(t), KeyID: newID(t)}, ada}[i%6]
+			orders[i] = order(t, by, vending.Anthropic)
+			if i == 5 { // it breaks whatever transaction it is in
+				orders[i].Issues[0].PublicID = taken.PublicID
+			}
+			wg.Go(func() { _, errs[i] = b.Grant(t.Context(), orders[i], nil) })
+		}
+		wg.Wait()
+		for i, o := range orders {
+			switch i % 6 {
+			case 0, 5:
+				if (errs[i] == nil) != (i != 5) {
+					t.Errorf("order %d: %v", i, errs[i])
+				}
+				wantLives(t, b, i != 5, o.Issues[0])
+			case 1:
+				wantLimit(t, errs[i])
+			case 2:
+				wantFault(t, errs[i], fault.Forbidden, "")
+			default:
+				wantFault(t, errs[i], fault.Unauthenticated, "")
+			}
+		}
+		if rows := trail(t, b, vending.AuditFilter{Action: vending.Granting}); len(rows) != 2*each {
+			t.Errorf("the trail has %d grants, want %d", len(rows), 2*each)
 		}
 	},
 	"KeptAnswersAreOfAnExchange": func(t *testing.T, b Backend) {
