@@ -96,6 +96,9 @@ func (c *call) run(w http.ResponseWriter, r *http.Request, body *body) error {
 	flush := c.prepare(w.Header())
 	w.WriteHeader(resp.StatusCode)
 	if outcome = c.copy(w, flush); outcome == Done {
+		if !flush { // the client need not wait for our books
+			_ = c.rc.Flush()
+		}
 		return nil
 	}
 	_ = c.rc.Flush() // what came is the client's, to the last byte

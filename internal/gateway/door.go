@@ -40,8 +40,8 @@ type Meter interface {
 	Reserve(ctx context.Context, l *Lease, c *Call) (Reservation, error)
 	// Settle says what a call came to: exactly once for each that was reserved
 	// or may have reached the provider, free ones too. r is zero where nothing
-	// was reserved. It is called before the client's answer ends and must not
-	// hold it up; ctx does not end with the client.
+	// was reserved. The client may have all of its answer by then. It must not
+	// take long; ctx does not end with the client.
 	Settle(ctx context.Context, l *Lease, c *Call, u Usage, r Reservation)
 }
 
