@@ -50,6 +50,7 @@ const sweepEvery = time.Minute
 
 // App is one node.
 type App struct {
+	ballast         []byte
 	config          Config
 	log             *slog.Logger
 	store           Store
@@ -72,13 +73,14 @@ type App struct {
 // New opens the store and the listeners, and starts nothing yet. Its caller
 // runs the app, which closes them.
 func New(ctx context.Context, c Config, version string, log *slog.Logger) (_ *App, err error) {
+	ballast := newBallast()
 	registry := prometheus.NewRegistry()
 	metrics := telemetry.New(registry, version)
 	store, err := serveStore(ctx, c, func(call string, took time.Duration, err error) { metrics.StoreCall(call, storeOutcome(err), took) }, log)
 	if err != nil {
 		return nil, err
 	}
-	a := &App{config: c, log: log, store: store, metrics: metrics, limits: make(map[string]string)}
+	a := &App{ballast: ballast, config: c, log: log, store: store, metrics: metrics, limits: make(map[string]string)}
 	for name, p := range c.Policies {
 		a.limits[string(name)] = p.String()
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -26,19 +27,29 @@ const (
 )
 
 // ballastSize is memory that is asked for and never touched, so that it costs
-// none, but the collector counts it: it starts at twice what lives, and that
-// is a few MiB, so a storm of refusals would have it run a hundred times a
-// second. A GOGC of so much would do the same, and multiply the memory when
-// thousands of connections live. Measured: docs/benchmarks.md.
-const ballastSize = 12 << 20
+// none, but the collector counts it: what lives is a few MiB, and a storm of
+// refusals would have it run a hundred times a second. A GOGC of so much would do
+// the same, and multiply the memory when thousands of connections live. With
+// collectAt, in percent, the heap grows by half the ballast, and by half of what
+// connections take. Measured: docs/benchmarks.md.
+const (
+	ballastSize = 16 << 20
+	collectAt   = 50
+)
+
+// newBallast is called before all else: later it would be memory that was used
+// already, and is cleared, which makes it cost what it is.
+func newBallast() []byte {
+	debug.SetGCPercent(collectAt)
+	return make([]byte, ballastSize)
+}
 
 // Run serves until ctx ends, then drains: /readyz turns 503 at once, requests
 // are still served for a delay, with Connection: close, then the listener
 // closes and what is under way is finished; the store closes last. It is nil
 // when all that ended in time. The death of one part ends the rest.
 func (a *App) Run(ctx context.Context) (err error) {
-	ballast := make([]byte, ballastSize)
-	defer runtime.KeepAlive(ballast)
+	defer runtime.KeepAlive(a.ballast)
 	defer func() { err = errors.Join(err, a.closeStore()) }()
 	leave := a.join(ctx)
 	defer leave()
