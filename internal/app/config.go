@@ -23,7 +23,6 @@ import (
 	"gatehouse/internal/settings"
 	"gatehouse/internal/stripe"
 	"gatehouse/internal/vending"
-	"gatehouse/internal/vending/native"
 )
 
 // Mode is what a node is for.
@@ -77,16 +76,6 @@ type Config struct {
 	Policies            map[ratelimit.Name]ratelimit.Policy
 }
 
-// OpenAIKeys are how keys of OpenAI's own are made; all empty: they are not.
-type OpenAIKeys struct{ AdminKey, Project, ServiceAccount string }
-
-// OpenRouterKeys are how keys of OpenRouter's own are made; no ManagementKey: they
-// are not.
-type OpenRouterKeys struct {
-	ManagementKey string
-	Limit         int64 // of each, in cents; 0: no bound
-}
-
 // LoadConfig reads the settings from flags, environ and file. The values are
 // for `gatehouse config`; unused are the variables of later versions it met.
 func LoadConfig(flags map[string]string, environ []string, file string) (c Config, values []settings.Value, unused []string, err error) {
@@ -95,20 +84,6 @@ func LoadConfig(flags map[string]string, environ []string, file string) (c Confi
 		err = errors.Join(err, errors.New("mail-from: not set, and smtp-url is: say whom mail is from, such as Gatehouse <noreply@example.com>"))
 	}
 	return c, values, unused, errors.Join(err, c.loadTLS(), c.checkMakers())
-}
-
-// checkMakers says what is missing for providers' own keys.
-func (c *Config) checkMakers() error {
-	o := c.OpenAIKeys
-	if some := o != (OpenAIKeys{}); some && (o.AdminKey == "" || o.Project == "" || o.ServiceAccount == "") {
-		return errors.New("openai-admin-api-key, openai-project and openai-service-account go together: set all three for keys of OpenAI's own, or none")
-	}
-	for provider, own := range map[string]string{"openai": o.AdminKey, "openrouter": c.OpenRouterKeys.ManagementKey} {
-		if own != "" && c.Upstreams[provider].Key == "" {
-			return fmt.Errorf("%s-api-key: not set, and keys of %s's own are to be made: what has a budget goes by the gateway, which needs it", provider, provider)
-		}
-	}
-	return nil
 }
 
 // loadTLS reads the certificate, so that a wrong one is found with all else
@@ -194,19 +169,7 @@ func (c *Config) Settings() []settings.Setting {
 			}})
 		}
 	}
-	all = append(all,
-		settings.Setting{Name: "openai-admin-api-key", Secret: true, Help: "an admin key of OpenAI's, with which credentials for openai are keys of its own that work there directly, unless a budget bounds them; not set: tokens for the gateway", Read: printable(&c.OpenAIKeys.AdminKey)},
-		settings.Setting{Name: "openai-project", Help: "the project (proj_…) in which those keys are made", Read: printable(&c.OpenAIKeys.Project)},
-		settings.Setting{Name: "openai-service-account", Help: "the service account, by its id there, whose those keys are", Read: printable(&c.OpenAIKeys.ServiceAccount)},
-		settings.Setting{Name: "openrouter-management-api-key", Secret: true, Help: "a management key of OpenRouter's, likewise for credentials for openrouter", Read: printable(&c.OpenRouterKeys.ManagementKey)},
-		settings.Setting{Name: "openrouter-key-limit", Default: "0", Help: "what each key of OpenRouter's own may spend, in cents; 0: no bound", Read: func(s string) (err error) {
-			c.OpenRouterKeys.Limit, err = strconv.ParseInt(s, 10, 64)
-			if err != nil || c.OpenRouterKeys.Limit < 0 || c.OpenRouterKeys.Limit > vending.MaxCents {
-				return fmt.Errorf("%q: want cents, from 0 to %d", s, vending.MaxCents)
-			}
-			return nil
-		}},
-	)
+	all = append(all, c.makerSettings()...)
 	c.Policies = make(map[ratelimit.Name]ratelimit.Policy)
 	for _, p := range ratelimit.Defaults() {
 		all = append(all, settings.Setting{
@@ -302,18 +265,6 @@ func printable(into *string) func(string) error {
 		*into = s
 		return nil
 	}
-}
-
-// makers are what makes providers' own keys.
-func (c Config) makers() map[vending.Provider]vending.Maker {
-	all := make(map[vending.Provider]vending.Maker)
-	if o := c.OpenAIKeys; o.AdminKey != "" {
-		all[vending.OpenAI] = native.NewOpenAI(c.Upstreams["openai"].Base, o.AdminKey, o.Project, o.ServiceAccount)
-	}
-	if o := c.OpenRouterKeys; o.ManagementKey != "" {
-		all[vending.OpenRouter] = native.NewOpenRouter(c.Upstreams["openrouter"].Base, o.ManagementKey, o.Limit)
-	}
-	return all
 }
 
 // offered are the providers that credentials can be had for.

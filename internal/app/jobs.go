@@ -30,7 +30,7 @@ func newRunner(c Config, store Store, intake *billing.Intake, fixes *billing.Fix
 		handlers[jobs.FixCharge] = fixes.ChargeJob
 		handlers[jobs.StripeReconcile] = billing.NewReconciler(store, intake, payments, c.ReconcileEvery, now, log, metrics.EventsMissed).Handle
 	}
-	if len(c.makers()) > 0 {
+	if c.OpenAIKeys.AdminKey != "" || c.OpenRouterKeys.ManagementKey != "" {
 		handlers[jobs.ProviderKey] = func(ctx context.Context, j jobs.Job) error { return credentials.EndKey(ctx, j.Subject) }
 	}
 	return jobs.NewRunner(store, handlers, log, jobs.Observer{
@@ -100,16 +100,18 @@ func (a *App) tend(ctx context.Context) {
 }
 
 // tendKeysEvery is how long after its end a key of a provider's own is deleted, at
-// most and beside what the job takes.
+// most and beside what the job takes. Where nothing makes keys any more it is
+// sweepEvery: what can't be deleted shows as jobs that wait.
 const tendKeysEvery = time.Second
 
 // tendKeys has providers' own keys deleted that are revoked, past their end, or
 // were never granted.
 func (a *App) tendKeys(ctx context.Context) {
+	every := tendKeysEvery
 	if _, makes := a.jobs.Handlers()[jobs.ProviderKey]; !makes {
-		return
+		every = sweepEvery
 	}
-	tick := time.NewTicker(tendKeysEvery)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		if err := sweepAll(ctx, a.store.QueueKeys); err != nil && ctx.Err() == nil {

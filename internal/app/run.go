@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -40,7 +41,9 @@ const (
 // newBallast is called before all else: later it would be memory that was used
 // already, and is cleared, which makes it cost what it is.
 func newBallast() []byte {
-	debug.SetGCPercent(collectAt)
+	if os.Getenv("GOGC") == "" { // an operator's word counts
+		debug.SetGCPercent(collectAt)
+	}
 	return make([]byte, ballastSize)
 }
 

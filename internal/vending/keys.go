@@ -53,7 +53,8 @@ func keyName(credentialID string) string { return "gatehouse-" + credentialID }
 // made is a key that was made, as it is to be stored and given.
 type made struct {
 	Key
-	Secret apikey.Secret
+	Provider Provider
+	Secret   apikey.Secret
 }
 
 // makeKeys has providers make the keys of an order that are theirs to make, by
@@ -85,8 +86,8 @@ func (s *Service) makeKeys(ctx context.Context, o Order) (map[string]made, error
 	for i, intent := range intents {
 		switch {
 		case errs[i] == nil:
-			all[intent.ID] = made{endOf(keys[i], intent), keys[i].Secret}
-			left = append(left, Leftover{intent.ID, keys[i].ID})
+			all[intent.ID] = made{endOf(keys[i], intent), intent.Provider, keys[i].Secret}
+			left = append(left, Leftover{intent.ID, intent.Provider, keys[i].ID})
 		case errors.Is(errs[i], ErrNotMade):
 			left = append(left, Leftover{ID: intent.ID})
 		}
@@ -105,20 +106,21 @@ func (s *Service) makeKeys(ctx context.Context, o Order) (map[string]made, error
 
 // endOf says when a key ends, and by whom.
 func endOf(k Made, i Intent) Key {
-	if k.ExpiresAt.IsZero() || k.ExpiresAt.After(i.ExpiresAt.Add(clocksApart)) {
+	switch begun := i.ExpiresAt.Add(-i.Life); {
+	case !k.ExpiresAt.After(begun) || k.ExpiresAt.After(i.ExpiresAt.Add(clocksApart)): // nothing to go by
 		return Key{k.ID, ByDelete, i.ExpiresAt}
-	}
-	if k.ExpiresAt.Before(i.ExpiresAt) && k.ExpiresAt.After(i.ExpiresAt.Add(-i.Life)) {
+	case k.ExpiresAt.Before(i.ExpiresAt):
 		return Key{k.ID, ByExpiry, k.ExpiresAt}
+	default: // it ends there a moment later
+		return Key{k.ID, ByExpiry, i.ExpiresAt}
 	}
-	return Key{k.ID, ByExpiry, i.ExpiresAt} // it ends there a moment later
 }
 
 // abandon lets go of keys that were not granted.
 func (s *Service) abandon(ctx context.Context, keys map[string]made) {
 	var left []Leftover
 	for _, id := range slices.Sorted(maps.Keys(keys)) {
-		left = append(left, Leftover{id, keys[id].ID})
+		left = append(left, Leftover{id, keys[id].Provider, keys[id].ID})
 	}
 	_ = s.leave(ctx, left) // they are found by their names once KeyPatience is over
 }
@@ -146,5 +148,5 @@ func (s *Service) EndKey(ctx context.Context, credentialID string) error {
 	if err := maker.Remove(ctx, keyName(credentialID), keyID); err != nil {
 		return fmt.Errorf("delete a key at %s: %w", provider, err)
 	}
-	return s.store.ForgetKey(ctx, credentialID)
+	return s.store.ForgetKey(ctx, credentialID, keyID)
 }

@@ -83,7 +83,7 @@ func (c *cabinet) DoomKey(_ context.Context, id string) (vending.Provider, strin
 	return vending.OpenAI, keyID, doomed, c.away
 }
 
-func (c *cabinet) ForgetKey(_ context.Context, id string) error {
+func (c *cabinet) ForgetKey(_ context.Context, id, _ string) error {
 	c.gone = append(c.gone, id)
 	return nil
 }
@@ -122,7 +122,7 @@ func TestWhoEndsAKeyIsWhatTheProviderSays(t *testing.T) {
 		{"as wanted", nil, vending.ByExpiry, noon},
 		{"a second earlier", func(t time.Time) time.Time { return t.Add(-time.Second) }, vending.ByExpiry, noon.Add(-time.Second)},
 		{"a moment later", func(t time.Time) time.Time { return t.Add(time.Second) }, vending.ByExpiry, noon},
-		{"by a clock that is far behind", func(t time.Time) time.Time { return t.Add(-2 * time.Hour) }, vending.ByExpiry, noon},
+		{"by a clock that is far behind", func(t time.Time) time.Time { return t.Add(-2 * time.Hour) }, vending.ByDelete, noon},
 		{"much later", func(t time.Time) time.Time { return t.Add(time.Hour) }, vending.ByDelete, noon},
 		{"nothing", func(time.Time) time.Time { return time.Time{} }, vending.ByDelete, noon},
 	} {
@@ -178,7 +178,7 @@ func TestNoneIsGivenWhereOneProviderFails(t *testing.T) {
 		if wantFault(t, err, fault.Unavailable, "UNAVAILABLE"); retryAfter(err) <= 0 {
 			t.Errorf("%s: no time after which to try again", test.name)
 		}
-		want := []vending.Leftover{{ID: c.begun[0].ID, KeyID: "id of gatehouse-" + c.begun[0].ID}}
+		want := []vending.Leftover{{ID: c.begun[0].ID, Provider: vending.OpenAI, KeyID: "id of gatehouse-" + c.begun[0].ID}}
 		if test.known == 1 {
 			want = append(want, vending.Leftover{ID: c.begun[1].ID})
 		}

@@ -81,7 +81,11 @@ type Intent struct {
 
 // Leftover is what an exchange that came to nothing knows of a key: its id at the
 // provider, or with "" that there certainly is none.
-type Leftover struct{ ID, KeyID string }
+type Leftover struct {
+	ID       string
+	Provider Provider
+	KeyID    string
+}
 
 // Order is a grant as it is to be written.
 type Order struct {
@@ -207,7 +211,8 @@ type Store interface {
 	// bounds the customer, or the credential to be replaced is the gateway's. It
 	// refuses what Grant would.
 	BeginKeys(ctx context.Context, o Order, makers []Provider) ([]Intent, error)
-	// AbandonKeys lets go of keys that were not granted.
+	// AbandonKeys lets go of keys that were not granted, those too whose intents
+	// are gone, since they were swept meanwhile.
 	AbandonKeys(ctx context.Context, keys []Leftover) error
 	// QueueKeys queues a job for each of at most limit keys that are to be deleted,
 	// and returns how many it were.
@@ -215,8 +220,8 @@ type Store interface {
 	// DoomKey says whether a key is to be deleted, which from then on nothing
 	// changes. Its id at the provider is "" where that is not known.
 	DoomKey(ctx context.Context, id string) (p Provider, keyID string, doomed bool, err error)
-	// ForgetKey notes that a key is no more.
-	ForgetKey(ctx context.Context, id string) error
+	// ForgetKey notes that a key is no more, of the id that DoomKey told.
+	ForgetKey(ctx context.Context, id, keyID string) error
 	// Credentials lists a customer's credentials that have not ended, oldest first.
 	Credentials(ctx context.Context, customerID string) ([]Credential, error)
 	// Revoke ends a credential of the key's customer; again it does nothing.

@@ -16,12 +16,15 @@ import (
 )
 
 // Grant implements vending.Store. Those of a group are one transaction; what is
-// kept, replaced or a provider's own key has one of its own.
+// kept, replaced or a provider's own key has one of its own, as has what a group
+// can't decide: its caller tries again for itself and holds up nobody.
 func (s *Store) Grant(ctx context.Context, o vending.Order, keep *idempotency.Once[vending.Granted]) (g vending.Granted, err error) {
-	if keep != nil || records.Alone(o) {
-		return s.Calls.Grant(ctx, o, keep)
+	if keep == nil && !records.Alone(o) {
+		if g, err = s.grants.do(ctx, o); !errors.Is(err, records.ErrAlone) {
+			return g, err
+		}
 	}
-	return s.grants.do(ctx, o)
+	return s.Calls.Grant(ctx, o, keep)
 }
 
 type granting = call[vending.Order, vending.Granted]
@@ -33,52 +36,47 @@ type granted struct {
 }
 
 func (s *Store) grantGroup(ctx context.Context, group []*granting) {
-	if len(group) > 1 {
-		start := time.Now()
-		all, err := s.grantAll(ctx, group)
-		if err == nil || !rolledBack(err) {
-			err = s.away(err)
-			for i, c := range group {
-				s.observe("grant_credentials", time.Since(start), err)
-				if err != nil {
-					c.answer(vending.Granted{}, err)
-				} else if !errors.Is(all[i].err, records.ErrAlone) {
-					c.answer(all[i].Granted, all[i].err)
-				}
-			}
-		}
+	start := time.Now()
+	all, err := s.grantAll(ctx, group)
+	if err != nil && rolledBack(err) {
+		err = records.ErrAlone
+	} else {
+		err = s.away(err)
 	}
-	for _, c := range group {
-		if !c.answered.Load() {
-			c.answer(s.Calls.Grant(ctx, c.in, nil))
+	for i, c := range group {
+		if err != nil {
+			all[i] = granted{err: err}
 		}
+		if !errors.Is(all[i].err, records.ErrAlone) {
+			s.observe("grant_credentials", time.Since(start), all[i].err)
+		}
+		c.answer(all[i].Granted, all[i].err)
 	}
 }
 
-// grantAll grants the orders of a group. Their customers are locked in the order of
-// their ids, so that two nodes never wait for each other in a circle, and read once
-// they are.
+// grantAll grants the orders of a group, of customers that nobody has locked, who
+// are read once they are.
 func (s *Store) grantAll(ctx context.Context, group []*granting) ([]granted, error) {
 	var customers []string
 	for _, c := range group {
 		customers = append(customers, c.in.By.CustomerID)
 	}
-	slices.Sort(customers)
 	all := make([]granted, len(group))
 	err := s.connected(ctx, func(ctx context.Context, conn *pgxpool.Conn) error {
 		return inTx(ctx, conn, pgx.TxOptions{}, func(tx pgx.Tx) error {
 			var now int64
+			var locked []string
 			payers := make([]records.Payer, len(group))
 			read := new(pgx.Batch)
-			read.Queue("SELECT 1 FROM customers WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", slices.Compact(customers))
+			read.Queue("SELECT id FROM customers WHERE id = ANY($1) FOR NO KEY UPDATE SKIP LOCKED", customers).Query(func(rows pgx.Rows) (err error) {
+				locked, err = pgx.CollectRows(rows, pgx.RowTo[string])
+				return err
+			})
 			read.Queue("SELECT now_us()").QueryRow(func(row pgx.Row) error { return row.Scan(&now) })
 			for i, c := range group {
 				read.Queue(records.PayerQuery, c.in.By.CustomerID, c.in.By.KeyID).QueryRow(func(row pgx.Row) (err error) {
 					payers[i], err = records.ScanPayer(row.Scan)
-					if _, refused := errors.AsType[*fault.Error](err); refused {
-						all[i].err, err = err, nil
-					}
-					return err
+					return all[i].refuse(err)
 				})
 			}
 			if err := tx.SendBatch(ctx, read).Close(); err != nil {
@@ -86,12 +84,30 @@ func (s *Store) grantAll(ctx context.Context, group []*granting) ([]granted, err
 			}
 			t := changes{work{ctx, tx}, tx, new(pgx.Batch)}
 			for i, c := range group {
-				if all[i].err == nil {
-					all[i].Granted, all[i].err = records.GrantOfGroup(t, now, payers[i], c.in)
+				switch {
+				case all[i].err != nil:
+					continue
+				case !slices.Contains(locked, c.in.By.CustomerID):
+					all[i].err = records.ErrAlone
+					continue
 				}
+				g, err := records.GrantOfGroup(t, now, payers[i], c.in)
+				if err := all[i].refuse(err); err != nil {
+					return err // some of it may be put already
+				}
+				all[i].Granted = g
 			}
 			return t.flush()
 		})
 	})
 	return all, err
+}
+
+// refuse notes what is the order's own, and returns any other error.
+func (g *granted) refuse(err error) error {
+	if _, ok := errors.AsType[*fault.Error](err); ok || errors.Is(err, records.ErrAlone) {
+		g.err = err
+		return nil
+	}
+	return err
 }

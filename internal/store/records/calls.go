@@ -274,8 +274,8 @@ func (c Calls) DoomKey(ctx context.Context, id string) (p vending.Provider, keyI
 }
 
 // ForgetKey implements vending.Store.
-func (c Calls) ForgetKey(ctx context.Context, id string) error {
-	return c.runner.Write(ctx, "forget_key", func(t Tx) error { return ForgetKey(t, id) })
+func (c Calls) ForgetKey(ctx context.Context, id, keyID string) error {
+	return c.runner.Write(ctx, "forget_key", func(t Tx) error { return ForgetKey(t, id, keyID) })
 }
 
 // Credentials implements vending.Store.

@@ -63,7 +63,8 @@ func grantKey(t Tx, customerID string, i vending.Issue, expires int64) error {
 }
 
 // AbandonKeys lets go of keys that were not granted. One that was, since the
-// grant's outcome was not known, is left alone.
+// grant's outcome was not known, is left alone. One whose intent was swept while
+// the provider took its time is noted anew.
 func AbandonKeys(t Tx, keys []vending.Leftover) error {
 	now, err := t.Now()
 	for _, k := range keys {
@@ -72,7 +73,8 @@ func AbandonKeys(t Tx, keys []vending.Leftover) error {
 		case k.KeyID == "":
 			_, err = t.Exec("DELETE FROM provider_keys WHERE id = $1 AND key_id = ''", k.ID)
 		default:
-			_, err = t.Exec("UPDATE provider_keys SET key_id = $2, sweep_at = $3 WHERE id = $1 AND key_id = ''", k.ID, k.KeyID, now)
+			_, err = t.Exec(`INSERT INTO provider_keys (id, provider, key_id, sweep_at, doomed) VALUES ($1, $2, $3, $4, FALSE)
+				ON CONFLICT (id) DO UPDATE SET key_id = excluded.key_id, sweep_at = excluded.sweep_at WHERE provider_keys.key_id = ''`, k.ID, string(k.Provider), k.KeyID, now)
 		}
 	}
 	return err
@@ -122,9 +124,9 @@ func DoomKey(t Tx, id string) (p vending.Provider, keyID string, doomed bool, er
 	return p, keyID, doomed, err
 }
 
-// ForgetKey notes that a key is no more; in the trail, where its credential was
-// revoked.
-func ForgetKey(t Tx, id string) error {
+// ForgetKey notes that a key is no more, unless another id of it came to light
+// meanwhile; in the trail, where its credential was revoked.
+func ForgetKey(t Tx, id, keyID string) error {
 	now, err := t.Now()
 	if err != nil {
 		return err
@@ -134,7 +136,7 @@ func ForgetKey(t Tx, id string) error {
 	if _, missing := errors.AsType[*fault.Error](err); err != nil && !missing {
 		return err
 	}
-	n, err := t.Exec("DELETE FROM provider_keys WHERE id = $1", id)
+	n, err := t.Exec("DELETE FROM provider_keys WHERE id = $1 AND key_id = $2", id, keyID)
 	if err != nil || n == 0 || c.RevokedAt.IsZero() {
 		return err
 	}

@@ -50,8 +50,8 @@ func wantKeyOf(t testing.TB, b Backend, credentialID, keyID string, doomed bool)
 		t.Fatalf("the key is %s %q, doomed %v, %v; want %q, %v", p, id, is, err, keyID, doomed)
 	}
 	if doomed {
-		done(t, b.ForgetKey(t.Context(), credentialID))
-		done(t, b.ForgetKey(t.Context(), credentialID))
+		done(t, b.ForgetKey(t.Context(), credentialID, keyID))
+		done(t, b.ForgetKey(t.Context(), credentialID, keyID))
 	}
 }
 
@@ -193,7 +193,10 @@ var providerKeyTests = map[string]func(*testing.T, Backend){
 		_, made := begun(t, b, by)
 		_, never := begun(t, b, by)
 		given := owned(t, b, by)
-		done(t, b.AbandonKeys(t.Context(), []vending.Leftover{{ID: made.ID, KeyID: "key_1"}, {ID: never.ID}, {ID: given.ID, KeyID: "key_" + given.ID}}))
+		left := func(id, keyID string) vending.Leftover {
+			return vending.Leftover{ID: id, Provider: vending.OpenAI, KeyID: keyID}
+		}
+		done(t, b.AbandonKeys(t.Context(), []vending.Leftover{left(made.ID, "key_1"), left(never.ID, ""), left(given.ID, "key_"+given.ID)}))
 		if due := queued(t, b); !slices.Equal(due, []string{made.ID}) {
 			t.Errorf("%v are to be deleted", due)
 		}
@@ -201,6 +204,19 @@ var providerKeyTests = map[string]func(*testing.T, Backend){
 		b.Clock.Move(vending.KeyPatience)
 		wantKeyOf(t, b, never.ID, "", false)
 		wantKeyOf(t, b, given.ID, "", false)
+
+		_, slow := begun(t, b, by) // swept while its provider took its time
+		b.Clock.Move(vending.KeyPatience)
+		wantKeyOf(t, b, slow.ID, "", true)
+		done(t, b.AbandonKeys(t.Context(), []vending.Leftover{left(slow.ID, "key_2")}))
+		wantKeyOf(t, b, slow.ID, "key_2", true)
+		_, slow = begun(t, b, by) // and while it was looked for
+		b.Clock.Move(vending.KeyPatience)
+		_, _, _, err := b.DoomKey(t.Context(), slow.ID)
+		done(t, err)
+		done(t, b.AbandonKeys(t.Context(), []vending.Leftover{left(slow.ID, "key_3")}))
+		done(t, b.ForgetKey(t.Context(), slow.ID, ""))
+		wantKeyOf(t, b, slow.ID, "key_3", true)
 	},
 	"RefreshOfOnesOwnIsAnother": func(t *testing.T, b Backend) {
 		_, _, by := signUp(t, b, "ada@example.dev")

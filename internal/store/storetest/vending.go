@@ -165,7 +165,7 @@ var vendingTests = map[string]func(*testing.T, Backend){
 		ended := apikey.Principal{CustomerID: ada.CustomerID, KeyID: record.ID}
 		b.Clock.Move(time.Second)
 		taken := granted(t, b, ada)
-		const each = 20
+		const each = 6
 		var wg sync.WaitGroup
 		orders, errs := make([]vending.Order, 6*each), make([]error, 6*each)
 		for i := range orders {

@@ -67,7 +67,8 @@ func (o *OpenRouter) Remove(ctx context.Context, name, id string) error {
 		if len(page.Data) == 0 {
 			return o.remove(ctx, routerKeys, found...)
 		}
-		seen += len(page.Data)
+		// Keys are deleted all the while, which moves others to where was looked.
+		seen += max(1, len(page.Data)-pageSize/10)
 	}
 	return errEndless
 }
