@@ -60,7 +60,8 @@ func loadRunCommand() *cobra.Command {
 		Use:   "run PLAN",
 		Short: "Run a plan and write its reports",
 		Long: fmt.Sprintf(`Runs a plan, a YAML file or one of those inside: %s.
-Writes summary.json, report.md, report.html, junit.xml and samples.csv to --out.
+Writes summary.json, report.md, report.html, junit.xml, samples.csv and windows.csv
+to --out.
 
 Requests are sent when they are due, whether or not earlier ones have been
 answered. Ctrl-C ends a run with reports of what was measured; a second one ends

@@ -8,8 +8,11 @@ import (
 	"path/filepath"
 )
 
-// SamplesFile is written while the run goes; the others by Write.
-const SamplesFile = "samples.csv"
+// These are written while the run goes; the others by Write.
+const (
+	SamplesFile = "samples.csv"
+	WindowsFile = "windows.csv"
+)
 
 const (
 	markdownFile = "report.md"
@@ -19,7 +22,9 @@ const (
 )
 
 // Files are the names of all files of a run's reports.
-func Files() []string { return []string{SamplesFile, markdownFile, htmlFile, junitFile, summaryFile} }
+func Files() []string {
+	return []string{SamplesFile, WindowsFile, markdownFile, htmlFile, junitFile, summaryFile}
+}
 
 // Write writes a run's reports into a folder that exists, each under a
 // temporary name first, so that none is ever half there. summary.json comes
