@@ -3,6 +3,7 @@ package report
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -112,6 +113,39 @@ type stat struct {
 // stats are always the same ones in the same order.
 func (t Times) stats() []stat {
 	return []stat{{"min", t.Min}, {"avg", t.Avg}, {"p50", t.P50}, {"p90", t.P90}, {"p95", t.P95}, {"p99", t.P99}, {"p99.9", t.P999}, {"max", t.Max}}
+}
+
+// Percentiles are p50, p90, p95 and p99.
+func (t Times) Percentiles() [4]*float64 { return [4]*float64{t.P50, t.P90, t.P95, t.P99} }
+
+// Counterparts are the outcomes of two runs that mean the same, by their keys:
+// the same status, or, where a tool tells successes but not their statuses, the
+// only status of success that the other run has. They are in the order of the
+// second run's keys.
+func Counterparts(first, second map[string]Outcome) [][2]string {
+	const successes = string(load.Success) // the key of a run that knows no statuses
+	var pairs [][2]string
+	for _, key := range slices.Sorted(maps.Keys(second)) {
+		if _, ok := first[key]; ok {
+			pairs = append(pairs, [2]string{key, key})
+		}
+	}
+	only := func(in map[string]Outcome) (key string, one bool) {
+		n := 0
+		for k, o := range in {
+			if o.Kind == load.Success && o.Count > 0 {
+				key = k
+				n++
+			}
+		}
+		return key, n == 1
+	}
+	a, oneA := only(first)
+	b, oneB := only(second)
+	if oneA && oneB && a != b && (a == successes || b == successes) {
+		pairs = append(pairs, [2]string{a, b})
+	}
+	return pairs
 }
 
 // Connections is the network's part.

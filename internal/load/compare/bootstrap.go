@@ -1,0 +1,232 @@
+package compare
+
+import (
+	"cmp"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sort"
+	"time"
+
+	"gatehouse/internal/load"
+	"gatehouse/internal/load/report"
+)
+
+const (
+	// resamples is how often each run is drawn anew; the seed makes that the same
+	// each time.
+	resamples = 1000
+	seed      = 1
+	// A slow second seldom comes alone, so windows are drawn in blocks of
+	// neighbours: a tenth of the run, and five at least. Simulated runs say that
+	// more and shorter blocks claim too much where seconds go in waves.
+	minBlock = 5
+	blocks   = 10
+	// maxWindows bounds the work and memory of a day's run: its windows are longer.
+	maxWindows = 600
+	// minSeconds is how many a side it takes to draw from: with fewer than ten
+	// blocks nobody knows how much the next would have differed.
+	minSeconds = 50
+	// resolution is what bins can't tell apart.
+	resolution = 0.01
+)
+
+// subject is a request's outcome.
+type subject struct{ request, key string }
+
+// span is which seconds of a run count, and where each goes: the index of its
+// place, -1 for those left out. Later seconds go to late.
+type span struct {
+	place []int
+	late  int
+	n     int
+}
+
+func (s span) of(second int) int {
+	if second < len(s.place) {
+		return s.place[second]
+	}
+	return s.late
+}
+
+// drawn is one outcome's windows of a run, ready to be drawn from.
+type drawn struct {
+	bins []load.Bin // all there are, by time; with the count of all windows together
+	// upTo has, by bin and by the window that a block begins with, how many times
+	// of that block are in the bin or below it.
+	upTo [][]int64
+	n    int64
+}
+
+// gather sorts a run's windows by subject.
+func gather(windows []report.Window, s span) map[subject]*drawn {
+	width := max((s.n+maxWindows-1)/maxWindows, 1)
+	n := (s.n + width - 1) / width
+	rows := map[subject][]report.Window{}
+	for _, w := range windows {
+		if at := s.of(w.Second); at >= 0 {
+			w.Second = at / width
+			by := subject{w.Request, w.Key}
+			rows[by] = append(rows[by], w)
+		}
+	}
+	all := make(map[subject]*drawn, len(rows))
+	for by, own := range rows {
+		all[by] = newDrawn(own, n)
+	}
+	return all
+}
+
+func newDrawn(rows []report.Window, windows int) *drawn {
+	d := &drawn{bins: merged(rows)}
+	counts := make([]int64, len(d.bins)*windows) // by bin, then by window
+	for _, w := range rows {
+		i := 0
+		for _, b := range w.Bins {
+			for d.bins[i].Low < b.Low {
+				i++
+			}
+			counts[i*windows+w.Second] += b.Count
+			d.n += b.Count
+		}
+	}
+	block := blockLength(windows)
+	d.upTo = make([][]int64, len(d.bins))
+	below := make([]int64, windows)
+	for i := range d.bins {
+		own := counts[i*windows:][:windows]
+		var sum int64
+		for _, n := range own[:block] {
+			sum += n
+		}
+		upTo := make([]int64, windows)
+		for from, n := range own {
+			upTo[from] = below[from] + sum
+			last := from + block
+			if last >= windows { // blocks go round, so that each window is drawn as often
+				last -= windows
+			}
+			sum += own[last] - n
+		}
+		d.upTo[i], below = upTo, upTo
+	}
+	return d
+}
+
+func byTime(a, b load.Bin) int { return cmp.Compare(a.Low, b.Low) }
+
+// merged is the bins of all rows together.
+func merged(rows []report.Window) []load.Bin {
+	counts := map[time.Duration]int64{}
+	for _, w := range rows {
+		for _, b := range w.Bins {
+			counts[b.Low] += b.Count
+		}
+	}
+	bins := make([]load.Bin, 0, len(counts))
+	for low, n := range counts {
+		bins = append(bins, load.Bin{Low: low, Count: n})
+	}
+	slices.SortFunc(bins, byTime)
+	return bins
+}
+
+// blockLength is how many of so many windows are drawn together.
+func blockLength(windows int) int { return min(max(minBlock, windows/blocks), windows) }
+
+// quantile is that of the blocks that begin with the windows given, in
+// milliseconds. Within a bin times are taken as spread evenly.
+func (d *drawn) quantile(q float64, begins []int) float64 {
+	count := func(bin int) (n int64) {
+		row := d.upTo[bin]
+		for _, at := range begins {
+			n += row[at]
+		}
+		return n
+	}
+	rank := q * float64(count(len(d.bins)-1))
+	i := min(sort.Search(len(d.bins), func(i int) bool { return float64(count(i)) >= rank }), len(d.bins)-1)
+	var below int64
+	if i > 0 {
+		below = count(i - 1)
+	}
+	return within(d.bins[i], (rank-float64(below))/float64(max(count(i)-below, 1)))
+}
+
+// within is the time at a share of a bin, in milliseconds; never quite zero,
+// since ratios are made of it.
+func within(b load.Bin, share float64) float64 {
+	return max((float64(b.Low)+share*float64(b.Width()))/float64(time.Millisecond), 0.0005)
+}
+
+// draw is the logarithms of each quantile, by how often the run was drawn anew;
+// the last is of the run as it was.
+func (d *drawn) draw(quantiles []float64, side uint64) [][]float64 {
+	windows := len(d.upTo[0])
+	rng := rand.New(rand.NewPCG(seed, side))
+	begins := make([]int, (windows+blockLength(windows)-1)/blockLength(windows))
+	all := make([][]float64, len(quantiles))
+	for range resamples {
+		for i := range begins {
+			begins[i] = rng.IntN(windows)
+		}
+		for i, q := range quantiles {
+			all[i] = append(all[i], math.Log(d.quantile(q, begins)))
+		}
+	}
+	every := make([]int, windows)
+	for i := range every {
+		every[i] = i
+	}
+	for i, q := range quantiles {
+		all[i] = append(all[i], math.Log(d.quantile(q, every)))
+	}
+	return all
+}
+
+// ratio is how many times as long the new run's quantile is.
+type ratio struct {
+	value, low, high float64
+	// p is how likely it would be to see so great a change, beyond what bins
+	// can't tell, if there were none.
+	p float64
+}
+
+// compareDraws makes a ratio of one quantile's draws of both runs.
+//
+// Few blocks show less than all of the variation, so what they show is
+// stretched as Student's t is against the normal distribution.
+func compareDraws(old, new []float64, windows int) ratio {
+	at := new[resamples] - old[resamples]
+	stretch := studentStretch(windows/blockLength(windows) - 1)
+	logs := make([]float64, resamples)
+	for i := range logs {
+		logs[i] = at + stretch*(new[i]-old[i]-at)
+	}
+	slices.Sort(logs)
+	const tail = resamples / 40 // 2.5 %
+	r := ratio{value: math.Exp(at), low: math.Exp(logs[tail]), high: math.Exp(logs[resamples-1-tail])}
+	none := math.Log1p(resolution)
+	other := sort.SearchFloat64s(logs, none) // how many lie on the other side
+	if at < 0 {
+		other = resamples - sort.SearchFloat64s(logs, -none)
+	}
+	r.p = min(2*float64(other+1)/float64(resamples+1), 1)
+	if other == 0 { // farther out than draws reach: the tail is taken for a normal one
+		var squares float64
+		for _, l := range logs {
+			squares += (l - at) * (l - at)
+		}
+		r.p = min(r.p, math.Erfc((math.Abs(at)-none)/math.Sqrt(2*squares/resamples)))
+	}
+	return r
+}
+
+// studentStretch is how much wider 95 % of Student's distribution are than those
+// of the normal one, by the first terms of its expansion, and by how much draws
+// from so few blocks vary too little.
+func studentStretch(freedom int) float64 {
+	const z = 1.96
+	f := float64(max(freedom, 1))
+	return (1 + (z*z+1)/(4*f) + (5*z*z*z*z+16*z*z+3)/(96*f*f)) * math.Sqrt((f+1)/f)
+}
