@@ -196,12 +196,12 @@ type ratio struct {
 //
 // Few blocks show less than all of the variation, so what they show is
 // stretched as Student's t is against the normal distribution.
-func compareDraws(old, new []float64, windows int) ratio {
-	at := new[resamples] - old[resamples]
+func compareDraws(old, now []float64, windows int) ratio {
+	at := now[resamples] - old[resamples]
 	stretch := studentStretch(windows/blockLength(windows) - 1)
 	logs := make([]float64, resamples)
 	for i := range logs {
-		logs[i] = at + stretch*(new[i]-old[i]-at)
+		logs[i] = at + stretch*(now[i]-old[i]-at)
 	}
 	slices.Sort(logs)
 	const tail = resamples / 40 // 2.5 %

@@ -62,7 +62,7 @@ func binsOf(micros []int64) []load.Bin {
 	var bins []load.Bin
 	for _, m := range micros {
 		low := time.Duration(m) * time.Microsecond
-		low -= time.Duration(m) % (load.Bin{Low: low}.Width() / time.Microsecond) * time.Microsecond
+		low -= low % load.Bin{Low: low}.Width()
 		if n := len(bins); n > 0 && bins[n-1].Low == low {
 			bins[n-1].Count++
 		} else {
@@ -73,14 +73,14 @@ func binsOf(micros []int64) []load.Bin {
 }
 
 // found simulates pairs of runs and counts what Compare answers.
-func found(t *testing.T, pairs int, old, new simulated) map[Answer]int {
+func found(t *testing.T, pairs int, old, now simulated) map[Answer]int {
 	t.Helper()
 	answers := make([]Answer, pairs)
 	var all sync.WaitGroup
 	for i := range pairs {
 		all.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(i), 9))
-			c, err := Compare(old.side("old", rng), new.side("new", rng), 2)
+			c, err := Compare(old.side("old", rng), now.side("new", rng), 2)
 			if err != nil {
 				t.Error(err)
 				return
@@ -177,9 +177,9 @@ func TestDrawnQuantiles(t *testing.T) {
 func BenchmarkCompare(b *testing.B) {
 	run := simulated{seconds: 535, rate: 318, level: 0.08, memory: 0.6, slower: 1, spikes: 0.005}
 	rng := rand.New(rand.NewPCG(1, 1))
-	old, new := run.side("old", rng), run.side("new", rng)
+	old, now := run.side("old", rng), run.side("new", rng)
 	for b.Loop() {
-		if _, err := Compare(old, new, 2); err != nil {
+		if _, err := Compare(old, now, 2); err != nil {
 			b.Fatal(err)
 		}
 	}

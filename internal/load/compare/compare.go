@@ -101,41 +101,41 @@ var percentiles = []struct {
 // maxRatio is above one: how many times as long they may be.
 //
 // An error means that the runs can't be compared, since their plans differ.
-func Compare(old, new Side, maxRatio float64) (*Comparison, error) {
-	if err := alike(old.Summary, new.Summary); err != nil {
+func Compare(old, now Side, maxRatio float64) (*Comparison, error) {
+	if err := alike(old.Summary, now.Summary); err != nil {
 		return nil, err
 	}
 	c := &Comparison{
-		Old: old.Name, New: new.Name, MaxRatio: maxRatio, Unlike: []Difference{}, Cells: []Cell{}, Notes: []string{},
-		SummaryAlone: old.Windows == nil || new.Windows == nil,
+		Old: old.Name, New: now.Name, MaxRatio: maxRatio, Unlike: []Difference{}, Cells: []Cell{}, Notes: []string{},
+		SummaryAlone: old.Windows == nil || now.Windows == nil,
 	}
-	c.environments(old, new)
+	c.environments(old, now)
 	if c.SummaryAlone {
-		c.bySummary(old, new)
+		c.bySummary(old, now)
 	} else {
-		c.byWindows(old, new)
+		c.byWindows(old, now)
 	}
-	c.conclude(old, new)
+	c.conclude(old, now)
 	return c, nil
 }
 
 // alike refuses runs of different plans. Where one doesn't know its plan, as
 // other tools' summaries, it is taken for the same.
-func alike(old, new *report.Summary) error {
+func alike(old, now *report.Summary) error {
 	switch {
-	case old.Plan != "" && new.Plan != "" && old.Plan != new.Plan:
-		return fmt.Errorf("the plans are unlike: %.60q and %.60q", old.Plan, new.Plan)
-	case old.PlanHash == "" || new.PlanHash == "" || old.PlanHash == new.PlanHash:
+	case old.Plan != "" && now.Plan != "" && old.Plan != now.Plan:
+		return fmt.Errorf("the plans are unlike: %.60q and %.60q", old.Plan, now.Plan)
+	case old.PlanHash == "" || now.PlanHash == "" || old.PlanHash == now.PlanHash:
 		return nil
 	}
 	var differ []string
-	if old.Profile != new.Profile {
-		differ = append(differ, fmt.Sprintf("profiles %.60q and %.60q", old.Profile, new.Profile))
+	if old.Profile != now.Profile {
+		differ = append(differ, fmt.Sprintf("profiles %.60q and %.60q", old.Profile, now.Profile))
 	}
-	if !slices.Equal(old.Stages, new.Stages) {
+	if !slices.Equal(old.Stages, now.Stages) {
 		differ = append(differ, "stages")
 	}
-	if old.Clients != new.Clients {
+	if old.Clients != now.Clients {
 		differ = append(differ, "clients")
 	}
 	if differ == nil {
@@ -145,9 +145,9 @@ func alike(old, new *report.Summary) error {
 }
 
 // environments puts what differs first, and says what one side alone recorded.
-func (c *Comparison) environments(old, new Side) {
+func (c *Comparison) environments(old, now Side) {
 	var lacksOld, lacksNew []string
-	for _, row := range report.Environments(new.Summary, old.Summary) {
+	for _, row := range report.Environments(now.Summary, old.Summary) {
 		switch {
 		case row.Theirs == report.NotRecorded:
 			lacksOld = append(lacksOld, row.Fact)
@@ -164,7 +164,7 @@ func (c *Comparison) environments(old, new Side) {
 	for _, side := range []struct {
 		Side
 		lacks []string
-	}{{old, lacksOld}, {new, lacksNew}} {
+	}{{old, lacksOld}, {now, lacksNew}} {
 		if side.lacks != nil {
 			c.Notes = append(c.Notes, side.Name+" did not record: "+strings.Join(side.lacks, ", "))
 		}
@@ -180,18 +180,18 @@ func (c *Comparison) environments(old, new Side) {
 // rate, after the first few of the run. Where there are none, all do.
 //
 // What was still awaited when the last stage ended is of that stage.
-func steady(old, new *report.Summary) (s span, all bool) {
+func steady(old, now *report.Summary) (s span, all bool) {
 	const warmUp = 5 // seconds: connections are opened, caches fill
 	var end, rate float64
 	var holds [][2]float64
-	for _, stage := range new.Stages {
+	for _, stage := range now.Stages {
 		if stage.Rate == rate && rate > 0 {
 			holds = append(holds, [2]float64{max(end, warmUp), end + stage.Seconds})
 		}
 		end, rate = end+stage.Seconds, stage.Rate
 	}
 	whole := end
-	for _, side := range []*report.Summary{old, new} {
+	for _, side := range []*report.Summary{old, now} {
 		if side.Interrupted { // the other has no more to say than it
 			whole = min(whole, side.DurationSeconds)
 		}
@@ -221,13 +221,13 @@ func steady(old, new *report.Summary) (s span, all bool) {
 }
 
 // byWindows compares what both runs' seconds show.
-func (c *Comparison) byWindows(old, new Side) {
-	s, all := steady(old.Summary, new.Summary)
+func (c *Comparison) byWindows(old, now Side) {
+	s, all := steady(old.Summary, now.Summary)
 	if all {
 		c.Notes = append(c.Notes, "no stage holds its rate, so all seconds are compared, ramps too")
 	}
 	c.Seconds = s.n
-	olds, news := gather(old.Windows, s), gather(new.Windows, s)
+	olds, news := gather(old.Windows, s), gather(now.Windows, s)
 	subjects := slices.SortedFunc(maps.Keys(news), func(a, b subject) int {
 		return cmp.Or(cmp.Compare(a.request, b.request), cmp.Compare(a.key, b.key))
 	})
@@ -239,7 +239,7 @@ func (c *Comparison) byWindows(old, new Side) {
 	}
 	for _, by := range subjects {
 		o, n := olds[by], news[by]
-		outcome := new.Summary.ByRequest[by.request][by.key]
+		outcome := now.Summary.ByRequest[by.request][by.key]
 		if o == nil || outcome.Kind == load.Failure {
 			continue
 		}
@@ -264,9 +264,9 @@ func (c *Comparison) byWindows(old, new Side) {
 
 // fill puts in what the draws of both runs show. Of too few seconds there is no
 // interval.
-func (c *Cell) fill(old, new []float64, seconds int) {
-	c.Old, c.New = millis(old[resamples]), millis(new[resamples])
-	r := compareDraws(old, new, min(seconds, maxWindows))
+func (c *Cell) fill(old, now []float64, seconds int) {
+	c.Old, c.New = millis(old[resamples]), millis(now[resamples])
+	r := compareDraws(old, now, min(seconds, maxWindows))
 	c.Ratio, c.p = r.value, r.p
 	if seconds >= minSeconds {
 		c.Low, c.High = &r.low, &r.high

@@ -112,7 +112,7 @@ func TestCompare(t *testing.T) {
 	usual := run("old", 1)
 	for _, tt := range []struct {
 		name     string
-		old, new Side
+		old, now Side
 		verdict  gate.Verdict
 		change   Answer
 		says     string // a part of the reasons and notes
@@ -146,7 +146,7 @@ func TestCompare(t *testing.T) {
 		{"a foreign new one", usual, run("k6", 3, k6), gate.Fail, Unknown, "p50 is certainly above"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c, err := Compare(tt.old, tt.new, 2)
+			c, err := Compare(tt.old, tt.now, 2)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -204,7 +204,7 @@ func TestUnlikePlans(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name     string
-		old, new Side
+		old, now Side
 		want     string
 	}{
 		{"names", side("a", "", ""), side("b", "", ""), `"a" and "b"`},
@@ -213,7 +213,7 @@ func TestUnlikePlans(t *testing.T) {
 		{"one knows its hash", side("a", "1", ""), side("a", "", ""), ""},
 		{"one knows nothing", side("a", "1", ""), side("", "", ""), ""},
 	} {
-		_, err := Compare(tt.old, tt.new, 2)
+		_, err := Compare(tt.old, tt.now, 2)
 		if (err != nil) != (tt.want != "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 		}

@@ -24,10 +24,10 @@ const (
 )
 
 // conclude gives both answers.
-func (c *Comparison) conclude(old, new Side) {
+func (c *Comparison) conclude(old, now Side) {
 	seconds := float64(c.Seconds)
 	if c.SummaryAlone {
-		seconds = new.Summary.DurationSeconds
+		seconds = now.Summary.DurationSeconds
 	}
 	c.judge(seconds)
 	c.Gate = Gate{Verdict: gate.Pass, Reasons: []string{}}
@@ -59,13 +59,13 @@ func (c *Comparison) conclude(old, new Side) {
 	if !succeeded {
 		open("no success was compared: there is no evidence that anything works")
 	}
-	if new.Summary.ByRequest != nil {
-		unlikeWork(old, new, open)
+	if now.Summary.ByRequest != nil {
+		unlikeWork(old, now, open)
 	}
-	if before, now := failures(old.Summary), failures(new.Summary); now > before+moreFailures {
-		open("%.1f %% of %s failed or were not sent, against %.1f %%: latencies are of the others", 100*now, new.Name, 100*before)
+	if was, is := failures(old.Summary), failures(now.Summary); is > was+moreFailures {
+		open("%.1f %% of %s failed or were not sent, against %.1f %%: latencies are of the others", 100*is, now.Name, 100*was)
 	}
-	for _, side := range []Side{old, new} {
+	for _, side := range []Side{old, now} {
 		if side.Summary.Interrupted {
 			open("%s was interrupted after %.0f s", side.Name, side.Summary.DurationSeconds)
 		}
@@ -73,7 +73,7 @@ func (c *Comparison) conclude(old, new Side) {
 	if failed != nil {
 		c.Gate = Gate{Verdict: gate.Fail, Reasons: append(failed, c.Gate.Reasons...)}
 	}
-	for _, side := range []Side{old, new} {
+	for _, side := range []Side{old, now} {
 		if side.Summary.Generator.Saturated {
 			open("the generator of %s was the bottleneck: it says nothing of the target", side.Name)
 			c.Change.Answer = Unknown
@@ -86,17 +86,17 @@ func (c *Comparison) conclude(old, new Side) {
 
 // unlikeWork tells of outcomes that are far rarer in one run than in the other:
 // the requests did not do the same work then, so their times say little.
-func unlikeWork(old, new Side, open func(string, ...any)) {
+func unlikeWork(old, now Side, open func(string, ...any)) {
 	for _, request := range slices.Sorted(maps.Keys(old.Summary.ByRequest)) {
-		before, now := old.Summary.ByRequest[request], new.Summary.ByRequest[request]
-		keys := slices.Concat(slices.Collect(maps.Keys(before)), slices.Collect(maps.Keys(now)))
+		was, is := old.Summary.ByRequest[request], now.Summary.ByRequest[request]
+		keys := slices.Concat(slices.Collect(maps.Keys(was)), slices.Collect(maps.Keys(is)))
 		slices.Sort(keys)
 		for _, key := range slices.Compact(keys) {
-			o, n := before[key], now[key]
-			a, b := share(o.Count, before), share(n.Count, now)
+			o, n := was[key], is[key]
+			a, b := share(o.Count, was), share(n.Count, is)
 			succeeds := o.Kind == load.Success || n.Kind == load.Success
 			if succeeds && max(o.Count, n.Count) >= load.Needed(0.95) && min(a, b) < max(a, b)/2 {
-				open("%s/%s is %.1f %% of that request in %s, and %.1f %% in %s", request, cmp.Or(n.Name, o.Name), 100*a, old.Name, 100*b, new.Name)
+				open("%s/%s is %.1f %% of that request in %s, and %.1f %% in %s", request, cmp.Or(n.Name, o.Name), 100*a, old.Name, 100*b, now.Name)
 			}
 		}
 	}

@@ -11,15 +11,15 @@ import (
 )
 
 // bySummary compares what two summaries say of each outcome over all requests.
-func (c *Comparison) bySummary(old, new Side) {
-	for _, side := range []Side{old, new} {
+func (c *Comparison) bySummary(old, now Side) {
+	for _, side := range []Side{old, now} {
 		if side.Windows == nil {
 			c.Notes = append(c.Notes, side.Name+" is a summary alone: nothing is known of how much its figures vary")
 		}
 	}
-	counterparts := report.Counterparts(old.Summary.Outcomes, new.Summary.Outcomes)
+	counterparts := report.Counterparts(old.Summary.Outcomes, now.Summary.Outcomes)
 	for _, keys := range counterparts {
-		o, n := old.Summary.Outcomes[keys[0]], new.Summary.Outcomes[keys[1]]
+		o, n := old.Summary.Outcomes[keys[0]], now.Summary.Outcomes[keys[1]]
 		if o.Kind == load.Failure && n.Kind == load.Failure {
 			continue
 		}
@@ -33,14 +33,14 @@ func (c *Comparison) bySummary(old, new Side) {
 				continue
 			}
 			cell := Cell{Name: ours.Name, Kind: ours.Kind, Stat: p.stat, Old: *theirs[i], New: *mine[i], Ratio: *mine[i] / *theirs[i], p: 1}
-			cell.bound(ordered(old.Windows, keys[0], p.q), ordered(new.Windows, keys[1], p.q))
+			cell.bound(ordered(old.Windows, keys[0], p.q), ordered(now.Windows, keys[1], p.q))
 			c.Cells = append(c.Cells, cell)
 		}
 	}
 	for _, side := range []struct {
 		Side
 		at int
-	}{{old, 0}, {new, 1}} {
+	}{{old, 0}, {now, 1}} {
 		for _, key := range slices.Sorted(maps.Keys(side.Summary.Outcomes)) {
 			o := side.Summary.Outcomes[key]
 			if o.Kind != load.Failure && !slices.ContainsFunc(counterparts, func(keys [2]string) bool { return keys[side.at] == key }) {
@@ -52,13 +52,13 @@ func (c *Comparison) bySummary(old, new Side) {
 
 // bound gives the ratio the interval that follows from those of its parts. What
 // has none is taken as exact: the cell is of a summary alone.
-func (c *Cell) bound(old, new *[2]float64) {
-	if old == nil && new == nil {
+func (c *Cell) bound(old, now *[2]float64) {
+	if old == nil && now == nil {
 		return
 	}
 	low, high := c.New, c.New
-	if new != nil {
-		low, high = min(new[0], low), max(new[1], high)
+	if now != nil {
+		low, high = min(now[0], low), max(now[1], high)
 	}
 	least, most := c.Old, c.Old
 	if old != nil {
