@@ -42,10 +42,8 @@ unlike plans; 3 inconclusive.
   gatehouse load compare before after`, strings.Join(baselines.Names(), ", ")),
 		Args: exactly("OLD", "NEW"),
 	}
-	f := c.Flags()
-	limit := f.Float64("max-ratio", 2, "how many times as long each percentile may take, above 1")
-	out := f.String("out", "", "folder for compare.md and compare.json")
-	asJSON := f.Bool("json", false, "print the comparison as JSON")
+	limit := c.Flags().Float64("max-ratio", 2, "how many times as long each percentile may take, above 1")
+	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if !(*limit > 1 && *limit <= highestRatio) {
 			return usageError{fmt.Errorf("--max-ratio %g: want above 1, and at most %d", *limit, highestRatio)}
@@ -60,11 +58,6 @@ unlike plans; 3 inconclusive.
 		result, err := compare.Compare(sides[0], sides[1], *limit)
 		if err != nil {
 			return usageError{err}
-		}
-		if *out != "" {
-			if err := writeComparison(*out, result); err != nil {
-				return err
-			}
 		}
 		if err := printComparison(c.OutOrStdout(), result, *asJSON); err != nil {
 			return err
@@ -103,55 +96,24 @@ func readSide(what, name string) (side compare.Side, err error) {
 	return side, nil
 }
 
-// comparisonTables are what a comparison is told with: where the environments
-// differ, and the percentiles.
-func comparisonTables(r *compare.Comparison) (unlike, cells table) {
-	unlike.header = []string{"UNLIKE", "OLD", "NEW"}
-	for _, d := range r.Unlike {
-		unlike.add(d.Fact, d.Old, d.New)
-	}
-	cells.header = []string{"GATE", "LATENCY", "OLD", "NEW", "RATIO", "95 % INTERVAL", "CHANGE"}
-	for _, c := range r.Cells {
-		interval := "not known"
-		if c.Low != nil {
-			interval = fmt.Sprintf("%.2f to %.2f", *c.Low, *c.High)
-		}
-		cells.add(string(c.Verdict), c.Name+" "+c.Stat, gate.Milliseconds.Text(c.Old), gate.Milliseconds.Text(c.New),
-			fmt.Sprintf("%.2f", c.Ratio), interval, string(c.Change))
-	}
-	return unlike, cells
-}
-
-// comparisonAnswers are the two, each in a line, and what stands beside them.
-func comparisonAnswers(r *compare.Comparison) (lines []string) {
-	verdict := string(r.Gate.Verdict)
-	if r.SummaryAlone {
-		verdict += ", by summary alone"
-	}
-	lines = append(lines, fmt.Sprintf("gate, below %g times: %s", r.MaxRatio, verdict))
-	for _, reason := range r.Gate.Reasons {
-		lines = append(lines, "  "+reason)
-	}
-	if r.Gate.Verdict == gate.Inconclusive && r.Gate.More != nil {
-		lines = append(lines, fmt.Sprintf("  about %d more seconds of such a rate, in both runs, would decide it", *r.Gate.More))
-	}
-	change := string(r.Change.Answer)
-	if r.Change.Answer != compare.Unknown {
-		change += fmt.Sprintf(" (of %d ratios, corrected for their number; %d s of each run)", r.Change.Of, r.Seconds)
-	}
-	lines = append(lines, "change: "+change)
-	for _, note := range r.Notes {
-		lines = append(lines, "note: "+note)
-	}
-	return lines
-}
-
+// printComparison tells where the environments differ, then the percentiles,
+// then both answers, each in a line.
 func printComparison(w io.Writer, r *compare.Comparison, asJSON bool) error {
 	if asJSON {
 		t := table{json: r}
 		return t.print(w, true)
 	}
-	unlike, cells := comparisonTables(r)
+	unlike, cells := table{header: []string{"UNLIKE", "OLD", "NEW"}}, table{header: []string{"GATE", "LATENCY", "OLD", "NEW", "RATIO", "95 % INTERVAL", "CHANGE"}}
+	for _, d := range r.Unlike {
+		unlike.add(d.Fact, d.Old, d.New)
+	}
+	for _, c := range r.Cells {
+		interval := "not known"
+		if c.Low != nil {
+			interval = fmt.Sprintf("%.2f to %.2f", *c.Low, *c.High)
+		}
+		cells.add(string(c.Verdict), c.Name+" "+c.Stat, gate.Milliseconds.Text(c.Old), gate.Milliseconds.Text(c.New), fmt.Sprintf("%.2f", c.Ratio), interval, string(c.Change))
+	}
 	for _, t := range []table{unlike, cells} {
 		if t.rows == nil {
 			continue
@@ -161,53 +123,27 @@ func printComparison(w io.Writer, r *compare.Comparison, asJSON bool) error {
 		}
 		fmt.Fprintln(w)
 	}
-	for _, line := range comparisonAnswers(r) {
-		fmt.Fprintln(w, printable(line))
+	say := func(format string, args ...any) {
+		fmt.Fprintln(w, printable(fmt.Sprintf(format, args...)))
+	}
+	alone := ""
+	if r.SummaryAlone {
+		alone = ", by summary alone"
+	}
+	say("gate, below %g times: %s%s", r.MaxRatio, r.Gate.Verdict, alone)
+	for _, reason := range r.Gate.Reasons {
+		say("  %s", reason)
+	}
+	if r.Gate.Verdict == gate.Inconclusive && r.Gate.More != nil {
+		say("  about %d more seconds of such a rate, in both runs, would decide it", *r.Gate.More)
+	}
+	of := ""
+	if r.Change.Answer != compare.Unknown {
+		of = fmt.Sprintf(" (of %d ratios, corrected for their number; %d s of each run)", r.Change.Of, r.Seconds)
+	}
+	say("change: %s%s", r.Change.Answer, of)
+	for _, note := range r.Notes {
+		say("note: %s", note)
 	}
 	return nil
-}
-
-// writeComparison writes compare.json and compare.md into a folder that has
-// none of them yet.
-func writeComparison(dir string, r *compare.Comparison) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // reports are for others to read
-		return fmt.Errorf("make a folder for the comparison: %w", err)
-	}
-	write := func(name string, text func(io.Writer) error) error {
-		f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // likewise
-		if err != nil {
-			return fmt.Errorf("write the comparison: %w", err)
-		}
-		return errors.Join(text(f), f.Close())
-	}
-	return errors.Join(
-		write("compare.md", func(w io.Writer) error { return markdownComparison(w, r) }),
-		write("compare.json", func(w io.Writer) error { return printComparison(w, r, true) }),
-	)
-}
-
-func markdownComparison(w io.Writer, r *compare.Comparison) error {
-	inCell := strings.NewReplacer("|", `\|`, "<", "&lt;", "\n", " ")
-	var b strings.Builder
-	fmt.Fprintf(&b, "# %s beside %s\n\n", inCell.Replace(r.New), inCell.Replace(r.Old))
-	unlike, cells := comparisonTables(r)
-	for _, t := range []table{unlike, cells} {
-		if t.rows == nil {
-			continue
-		}
-		for i, row := range append([][]string{t.header, make([]string, len(t.header))}, t.rows...) {
-			for j, cell := range row {
-				if row[j] = inCell.Replace(cell); i == 1 {
-					row[j] = "---"
-				}
-			}
-			fmt.Fprintf(&b, "| %s |\n", strings.Join(row, " | "))
-		}
-		b.WriteByte('\n')
-	}
-	for _, line := range comparisonAnswers(r) {
-		fmt.Fprintf(&b, "%s- %s\n", line[:len(line)-len(strings.TrimLeft(line, " "))], strings.TrimSpace(inCell.Replace(line)))
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
 }

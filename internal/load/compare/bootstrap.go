@@ -34,6 +34,10 @@ const (
 // subject is a request's outcome.
 type subject struct{ request, key string }
 
+func (s subject) compare(o subject) int {
+	return cmp.Or(cmp.Compare(s.request, o.request), cmp.Compare(s.key, o.key))
+}
+
 // span is which seconds of a run count, and where each goes: the index of its
 // place, -1 for those left out. Later seconds go to late.
 type span struct {
@@ -159,6 +163,8 @@ func within(b load.Bin, share float64) float64 {
 	return max((float64(b.Low)+share*float64(b.Width()))/float64(time.Millisecond), 0.0005)
 }
 
+func millis(logarithm float64) float64 { return math.Round(math.Exp(logarithm)*1e3) / 1e3 }
+
 // draw is the logarithms of each quantile, by how often the run was drawn anew;
 // the last is of the run as it was.
 func (d *drawn) draw(quantiles []float64, side uint64) [][]float64 {
@@ -184,42 +190,36 @@ func (d *drawn) draw(quantiles []float64, side uint64) [][]float64 {
 	return all
 }
 
-// ratio is how many times as long the new run's quantile is.
-type ratio struct {
-	value, low, high float64
-	// p is how likely it would be to see so great a change, beyond what bins
-	// can't tell, if there were none.
-	p float64
-}
-
-// compareDraws makes a ratio of one quantile's draws of both runs.
+// fill puts in what the draws of both runs show; the interval if so many
+// seconds can give one.
 //
 // Few blocks show less than all of the variation, so what they show is
 // stretched as Student's t is against the normal distribution.
-func compareDraws(old, now []float64, windows int) ratio {
+func (c *Cell) fill(old, now []float64, windows int, interval bool) {
+	c.Old, c.New = millis(old[resamples]), millis(now[resamples])
 	at := now[resamples] - old[resamples]
 	stretch := studentStretch(windows/blockLength(windows) - 1)
 	logs := make([]float64, resamples)
+	var squares float64
 	for i := range logs {
-		logs[i] = at + stretch*(now[i]-old[i]-at)
+		off := stretch * (now[i] - old[i] - at)
+		logs[i], squares = at+off, squares+off*off
 	}
 	slices.Sort(logs)
 	const tail = resamples / 40 // 2.5 %
-	r := ratio{value: math.Exp(at), low: math.Exp(logs[tail]), high: math.Exp(logs[resamples-1-tail])}
+	low, high := math.Exp(logs[tail]), math.Exp(logs[resamples-1-tail])
+	if c.Ratio = math.Exp(at); interval {
+		c.Low, c.High = &low, &high
+	}
 	none := math.Log1p(resolution)
 	other := sort.SearchFloat64s(logs, none) // how many lie on the other side
 	if at < 0 {
 		other = resamples - sort.SearchFloat64s(logs, -none)
 	}
-	r.p = min(2*float64(other+1)/float64(resamples+1), 1)
+	c.p = min(2*float64(other+1)/float64(resamples+1), 1)
 	if other == 0 { // farther out than draws reach: the tail is taken for a normal one
-		var squares float64
-		for _, l := range logs {
-			squares += (l - at) * (l - at)
-		}
-		r.p = min(r.p, math.Erfc((math.Abs(at)-none)/math.Sqrt(2*squares/resamples)))
+		c.p = min(c.p, math.Erfc((math.Abs(at)-none)/math.Sqrt(2*squares/resamples)))
 	}
-	return r
 }
 
 // studentStretch is how much wider 95 % of Student's distribution are than those

@@ -1,11 +1,10 @@
 package compare
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gatehouse/internal/load"
@@ -35,6 +34,8 @@ type Comparison struct {
 	Gate         Gate     `json:"gate"`
 	Change       Change   `json:"change"`
 	Notes        []string `json:"notes"` // what a reader should know and that decides nothing
+
+	sides [2]Side // the old one, the new one
 }
 
 // Difference is one fact that both runs recorded and that differs.
@@ -107,70 +108,57 @@ func Compare(old, now Side, maxRatio float64) (*Comparison, error) {
 	}
 	c := &Comparison{
 		Old: old.Name, New: now.Name, MaxRatio: maxRatio, Unlike: []Difference{}, Cells: []Cell{}, Notes: []string{},
-		SummaryAlone: old.Windows == nil || now.Windows == nil,
+		SummaryAlone: old.Windows == nil || now.Windows == nil, sides: [2]Side{old, now},
+		Gate: Gate{Verdict: gate.Pass, Reasons: []string{}}, Change: Change{Answer: Unknown},
 	}
-	c.environments(old, now)
+	c.environments()
 	if c.SummaryAlone {
-		c.bySummary(old, now)
+		c.bySummary()
 	} else {
-		c.byWindows(old, now)
+		c.byWindows()
 	}
-	c.conclude(old, now)
+	c.conclude()
 	return c, nil
 }
 
 // alike refuses runs of different plans. Where one doesn't know its plan, as
 // other tools' summaries, it is taken for the same.
 func alike(old, now *report.Summary) error {
-	switch {
-	case old.Plan != "" && now.Plan != "" && old.Plan != now.Plan:
-		return fmt.Errorf("the plans are unlike: %.60q and %.60q", old.Plan, now.Plan)
-	case old.PlanHash == "" || now.PlanHash == "" || old.PlanHash == now.PlanHash:
-		return nil
+	unlike := func(a, b string) bool { return a != "" && b != "" && a != b }
+	if unlike(old.Plan, now.Plan) || unlike(old.PlanHash, now.PlanHash) {
+		return fmt.Errorf("the plans are unlike: %.60q with profile %.60q, and %.60q with profile %.60q: run both with one plan, profile and e-mail domain",
+			old.Plan, old.Profile, now.Plan, now.Profile)
 	}
-	var differ []string
-	if old.Profile != now.Profile {
-		differ = append(differ, fmt.Sprintf("profiles %.60q and %.60q", old.Profile, now.Profile))
-	}
-	if !slices.Equal(old.Stages, now.Stages) {
-		differ = append(differ, "stages")
-	}
-	if old.Clients != now.Clients {
-		differ = append(differ, "clients")
-	}
-	if differ == nil {
-		differ = append(differ, "requests, outcomes, gates or the e-mail domain")
-	}
-	return errors.New("the plans are unlike: they differ in " + strings.Join(differ, ", ") + "; run both with the same one")
+	return nil
+}
+
+func (c *Comparison) note(format string, args ...any) {
+	c.Notes = append(c.Notes, fmt.Sprintf(format, args...))
 }
 
 // environments puts what differs first, and says what one side alone recorded.
-func (c *Comparison) environments(old, now Side) {
-	var lacksOld, lacksNew []string
-	for _, row := range report.Environments(now.Summary, old.Summary) {
+func (c *Comparison) environments() {
+	var lacks [2][]string
+	for _, row := range report.Environments(c.sides[1].Summary, c.sides[0].Summary) {
 		switch {
 		case row.Theirs == report.NotRecorded:
-			lacksOld = append(lacksOld, row.Fact)
+			lacks[0] = append(lacks[0], row.Fact)
 		case row.Ours == report.NotRecorded:
-			lacksNew = append(lacksNew, row.Fact)
+			lacks[1] = append(lacks[1], row.Fact)
 		case row.Ours != row.Theirs:
 			c.Unlike = append(c.Unlike, Difference{row.Fact, row.Theirs, row.Ours})
 		}
 	}
-	if lacksOld != nil || lacksNew != nil {
-		told := func(lacks []string) string { return fmt.Sprintf("lacks %d facts of the other", len(lacks)) }
-		c.Unlike = append(c.Unlike, Difference{"what was recorded", told(lacksOld), told(lacksNew)})
+	if lacks[0] != nil || lacks[1] != nil {
+		c.Unlike = append(c.Unlike, Difference{"facts not recorded", strconv.Itoa(len(lacks[0])), strconv.Itoa(len(lacks[1]))})
 	}
-	for _, side := range []struct {
-		Side
-		lacks []string
-	}{{old, lacksOld}, {now, lacksNew}} {
-		if side.lacks != nil {
-			c.Notes = append(c.Notes, side.Name+" did not record: "+strings.Join(side.lacks, ", "))
+	for i, side := range c.sides {
+		if lacks[i] != nil {
+			c.note("%s did not record: %s", side.Name, strings.Join(lacks[i], ", "))
 		}
 		if side.Summary.PlanHash == "" { // not ours: what it is worth stands in its notes
 			for _, n := range side.Summary.Notes {
-				c.Notes = append(c.Notes, side.Name+": "+n)
+				c.note("%s: %s", side.Name, n)
 			}
 		}
 	}
@@ -180,95 +168,84 @@ func (c *Comparison) environments(old, now Side) {
 // rate, after the first few of the run. Where there are none, all do.
 //
 // What was still awaited when the last stage ended is of that stage.
-func steady(old, now *report.Summary) (s span, all bool) {
+func (c *Comparison) steady() span {
 	const warmUp = 5 // seconds: connections are opened, caches fill
 	var end, rate float64
 	var holds [][2]float64
-	for _, stage := range now.Stages {
+	for _, stage := range c.sides[1].Summary.Stages {
 		if stage.Rate == rate && rate > 0 {
 			holds = append(holds, [2]float64{max(end, warmUp), end + stage.Seconds})
 		}
 		end, rate = end+stage.Seconds, stage.Rate
 	}
-	whole := end
-	for _, side := range []*report.Summary{old, now} {
-		if side.Interrupted { // the other has no more to say than it
-			whole = min(whole, side.DurationSeconds)
+	whole := min(end, load.MaxDuration.Seconds())
+	for _, side := range c.sides {
+		if side.Summary.Interrupted { // the other has no more to say than it
+			whole = min(whole, side.Summary.DurationSeconds)
 		}
 	}
-	s.late = -1
+	s := span{late: -1}
 	for second := range int(whole) {
 		at := -1
-		for _, hold := range holds {
-			if float64(second) >= hold[0] && float64(second+1) <= hold[1] {
-				at = s.n
-				s.n++
-			}
+		if slices.ContainsFunc(holds, func(h [2]float64) bool { return float64(second) >= h[0] && float64(second+1) <= h[1] }) {
+			at = s.n
+			s.n++
 		}
 		s.place = append(s.place, at)
 	}
 	if s.n == 0 {
+		c.note("no second had a steady rate, so all are compared, ramps too")
 		for second := range s.place {
 			s.place[second] = second
 		}
 		s.n = len(s.place)
-		all = true
 	}
 	if n := len(s.place); n > 0 && whole == end {
 		s.late = s.place[n-1]
 	}
-	return s, all
+	return s
 }
 
 // byWindows compares what both runs' seconds show.
-func (c *Comparison) byWindows(old, now Side) {
-	s, all := steady(old.Summary, now.Summary)
-	if all {
-		c.Notes = append(c.Notes, "no stage holds its rate, so all seconds are compared, ramps too")
-	}
+func (c *Comparison) byWindows() {
+	s := c.steady()
 	c.Seconds = s.n
-	olds, news := gather(old.Windows, s), gather(now.Windows, s)
-	subjects := slices.SortedFunc(maps.Keys(news), func(a, b subject) int {
-		return cmp.Or(cmp.Compare(a.request, b.request), cmp.Compare(a.key, b.key))
-	})
-	most := map[string]int64{} // by request: of its commonest outcome
-	for _, by := range subjects {
-		if o := olds[by]; o != nil {
-			most[by.request] = max(most[by.request], min(o.n, news[by].n))
-		}
+	olds, news := gather(c.sides[0].Windows, s), gather(c.sides[1].Windows, s)
+	most := map[string]int64{} // by request: how often it came to what it mostly came to
+	for by, o := range olds {
+		most[by.request] = max(most[by.request], o.n)
 	}
-	for _, by := range subjects {
+	for _, by := range slices.SortedFunc(maps.Keys(olds), subject.compare) {
 		o, n := olds[by], news[by]
-		outcome := now.Summary.ByRequest[by.request][by.key]
-		if o == nil || outcome.Kind == load.Failure {
-			continue
+		outcome := c.sides[0].Summary.ByRequest[by.request][by.key]
+		name := by.request + "/" + outcome.Name
+		if n == nil {
+			n = &drawn{}
 		}
-		if both := min(o.n, n.n); both < most[by.request] && both < load.Needed(0.99) {
-			c.Notes = append(c.Notes, fmt.Sprintf("%s/%s is not compared: %d times, beside what that request mostly came to", by.request, outcome.Name, both))
+		both := min(o.n, n.n)
+		switch {
+		case outcome.Kind == load.Failure:
 			continue
+		case o.n < most[by.request] && both < load.Needed(0.99):
+			c.note("%s is not compared: it came about %d and %d times, beside what that request mostly came to", name, o.n, n.n)
+			continue
+		case n.n < o.n/2: // it does other work now
+			c.open("%s came about %d times, and %d now", name, o.n, n.n)
 		}
 		var quantiles []float64
 		from := len(c.Cells)
 		for _, p := range percentiles {
-			if min(o.n, n.n) >= load.Needed(p.q) {
+			if both >= load.Needed(p.q) {
 				quantiles = append(quantiles, p.q)
-				c.Cells = append(c.Cells, Cell{Name: by.request + "/" + outcome.Name, Kind: outcome.Kind, Stat: p.stat})
+				c.Cells = append(c.Cells, Cell{Name: name, Kind: outcome.Kind, Stat: p.stat})
 			}
 		}
-		oldDraws, newDraws := o.draw(quantiles, 1), n.draw(quantiles, 2)
-		for i := range quantiles {
-			c.Cells[from+i].fill(oldDraws[i], newDraws[i], s.n)
+		if quantiles == nil {
+			continue
 		}
-	}
-}
-
-// fill puts in what the draws of both runs show. Of too few seconds there is no
-// interval.
-func (c *Cell) fill(old, now []float64, seconds int) {
-	c.Old, c.New = millis(old[resamples]), millis(now[resamples])
-	r := compareDraws(old, now, min(seconds, maxWindows))
-	c.Ratio, c.p = r.value, r.p
-	if seconds >= minSeconds {
-		c.Low, c.High = &r.low, &r.high
+		before, after := o.draw(quantiles, 1), n.draw(quantiles, 2)
+		for i := range quantiles {
+			c.Cells[from+i].fill(before[i], after[i], len(o.upTo[0]), s.n >= minSeconds)
+		}
 	}
 }

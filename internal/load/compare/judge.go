@@ -3,7 +3,6 @@ package compare
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 
@@ -23,92 +22,62 @@ const (
 	moreFailures = 0.01
 )
 
-// conclude gives both answers.
-func (c *Comparison) conclude(old, now Side) {
-	seconds := float64(c.Seconds)
-	if c.SummaryAlone {
-		seconds = now.Summary.DurationSeconds
-	}
-	c.judge(seconds)
-	c.Gate = Gate{Verdict: gate.Pass, Reasons: []string{}}
-	open := func(format string, args ...any) {
+// open takes a pass away, and says why.
+func (c *Comparison) open(format string, args ...any) {
+	if c.Gate.Verdict == gate.Pass {
 		c.Gate.Verdict = gate.Inconclusive
-		c.Gate.Reasons = append(c.Gate.Reasons, fmt.Sprintf(format, args...))
 	}
-	var failed []string
+	c.Gate.Reasons = append(c.Gate.Reasons, fmt.Sprintf(format, args...))
+}
+
+// conclude gives both answers.
+func (c *Comparison) conclude() {
+	old, now := c.sides[0].Summary, c.sides[1].Summary
+	seconds := float64(c.Seconds)
+	switch {
+	case c.SummaryAlone:
+		seconds = now.DurationSeconds
+	case c.Seconds < minSeconds:
+		more := minSeconds - c.Seconds
+		c.Gate.More = &more
+		c.open("only %d seconds of a steady rate to compare, and it takes %d", c.Seconds, minSeconds)
+	default:
+		c.changes()
+	}
 	succeeded := false
-	for _, cell := range c.Cells {
+	for i := range c.Cells {
+		cell := &c.Cells[i]
+		cell.judge(c.MaxRatio, seconds, c.SummaryAlone)
 		succeeded = succeeded || cell.Kind == load.Success
-		switch cell.Verdict {
-		case gate.Fail:
-			failed = append(failed, fmt.Sprintf("%s %s is certainly above %g times", cell.Name, cell.Stat, c.MaxRatio))
-		case gate.Inconclusive:
+		switch {
+		case cell.Verdict == gate.Fail:
+			c.open("%s %s is certainly above %g times", cell.Name, cell.Stat, c.MaxRatio)
+			c.Gate.Verdict = gate.Fail
+		case cell.Verdict == gate.Inconclusive && cell.Low != nil:
+			c.open("%s %s may be above %g times, or below", cell.Name, cell.Stat, c.MaxRatio)
 			if cell.More != nil && (c.Gate.More == nil || *cell.More > *c.Gate.More) {
 				c.Gate.More = cell.More
 			}
-			if cell.Low != nil {
-				open("%s %s may be above %g times, or below", cell.Name, cell.Stat, c.MaxRatio)
-			}
 		}
-	}
-	if !c.SummaryAlone && c.Seconds < minSeconds {
-		open("only %d seconds of a steady rate to compare, and it takes %d", c.Seconds, minSeconds)
-		more := minSeconds - c.Seconds
-		c.Gate.More = &more
 	}
 	if !succeeded {
-		open("no success was compared: there is no evidence that anything works")
+		c.open("no success was compared: there is no evidence that anything works")
 	}
-	if now.Summary.ByRequest != nil {
-		unlikeWork(old, now, open)
+	if was, is := failures(old), failures(now); is > was+moreFailures {
+		c.open("%.1f %% of %s failed or were not sent, against %.1f %%: latencies are of the others", 100*is, c.New, 100*was)
 	}
-	if was, is := failures(old.Summary), failures(now.Summary); is > was+moreFailures {
-		open("%.1f %% of %s failed or were not sent, against %.1f %%: latencies are of the others", 100*is, now.Name, 100*was)
-	}
-	for _, side := range []Side{old, now} {
+	for _, side := range c.sides {
 		if side.Summary.Interrupted {
-			open("%s was interrupted after %.0f s", side.Name, side.Summary.DurationSeconds)
+			c.open("%s was interrupted after %.0f s", side.Name, side.Summary.DurationSeconds)
 		}
-	}
-	if failed != nil {
-		c.Gate = Gate{Verdict: gate.Fail, Reasons: append(failed, c.Gate.Reasons...)}
-	}
-	for _, side := range []Side{old, now} {
 		if side.Summary.Generator.Saturated {
-			open("the generator of %s was the bottleneck: it says nothing of the target", side.Name)
-			c.Change.Answer = Unknown
+			c.open("the generator of %s was the bottleneck: it says nothing of the target", side.Name)
+			c.Gate.Verdict, c.Change.Answer = gate.Inconclusive, Unknown
 			for i := range c.Cells {
 				c.Cells[i].Change = Unknown
 			}
 		}
 	}
-}
-
-// unlikeWork tells of outcomes that are far rarer in one run than in the other:
-// the requests did not do the same work then, so their times say little.
-func unlikeWork(old, now Side, open func(string, ...any)) {
-	for _, request := range slices.Sorted(maps.Keys(old.Summary.ByRequest)) {
-		was, is := old.Summary.ByRequest[request], now.Summary.ByRequest[request]
-		keys := slices.Concat(slices.Collect(maps.Keys(was)), slices.Collect(maps.Keys(is)))
-		slices.Sort(keys)
-		for _, key := range slices.Compact(keys) {
-			o, n := was[key], is[key]
-			a, b := share(o.Count, was), share(n.Count, is)
-			succeeds := o.Kind == load.Success || n.Kind == load.Success
-			if succeeds && max(o.Count, n.Count) >= load.Needed(0.95) && min(a, b) < max(a, b)/2 {
-				open("%s/%s is %.1f %% of that request in %s, and %.1f %% in %s", request, cmp.Or(n.Name, o.Name), 100*a, old.Name, 100*b, now.Name)
-			}
-		}
-	}
-}
-
-// share is that of so many of a request's outcomes.
-func share(n int64, of map[string]report.Outcome) float64 {
-	var all int64
-	for _, o := range of {
-		all += o.Count
-	}
-	return float64(n) / float64(max(all, 1))
 }
 
 // failures is the share of requests that came to nothing.
@@ -123,29 +92,21 @@ func failures(s *report.Summary) float64 {
 	return float64(bad) / float64(max(all, 1))
 }
 
-// judge gives each cell its verdict, and all of them the answer whether there
-// is a change.
-func (c *Comparison) judge(seconds float64) {
+// changes says which cells have changed, and so whether anything has.
+//
+// It is Holm's correction: the clearest must be clear for all cells, the next for
+// one less, until one is not.
+func (c *Comparison) changes() {
+	order := make([]*Cell, len(c.Cells))
 	for i := range c.Cells {
-		c.Cells[i].judge(c.MaxRatio, seconds, c.SummaryAlone)
+		order[i] = &c.Cells[i]
+		order[i].Change = None
 	}
-	c.Change = Change{Answer: Unknown, Of: len(c.Cells)}
-	if c.SummaryAlone || c.Seconds < minSeconds || len(c.Cells) == 0 {
-		return
+	slices.SortStableFunc(order, func(a, b *Cell) int { return cmp.Compare(a.p, b.p) })
+	if c.Change.Of = len(order); len(order) > 0 {
+		c.Change.Answer = None
 	}
-	// Holm's correction: the clearest must be clear for all cells, the next for
-	// one less, until one is not.
-	order := make([]int, len(c.Cells))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(c.Cells[a].p, c.Cells[b].p) })
-	answers := map[Answer]bool{}
-	for _, i := range order {
-		c.Cells[i].Change = None
-	}
-	for rank, i := range order {
-		cell := &c.Cells[i]
+	for rank, cell := range order {
 		if cell.p > level/float64(len(order)-rank) {
 			break
 		}
@@ -153,24 +114,18 @@ func (c *Comparison) judge(seconds float64) {
 		if cell.Ratio < 1 {
 			cell.Change = Faster
 		}
-		answers[cell.Change] = true
-	}
-	switch {
-	case answers[Slower] && answers[Faster]:
-		c.Change.Answer = Mixed
-	case answers[Slower]:
-		c.Change.Answer = Slower
-	case answers[Faster]:
-		c.Change.Answer = Faster
-	default:
-		c.Change.Answer = None
+		if c.Change.Answer != None && c.Change.Answer != cell.Change {
+			c.Change.Answer = Mixed
+		} else {
+			c.Change.Answer = cell.Change
+		}
 	}
 }
 
 // judge holds a cell to the limit: by its interval, or by its ratio where
 // nothing is known of how much either figure varies.
 func (c *Cell) judge(limit, seconds float64, summaryAlone bool) {
-	c.Verdict, c.Change = gate.Inconclusive, Unknown
+	c.Verdict, c.Change = gate.Inconclusive, cmp.Or(c.Change, Unknown)
 	low, high := c.Low, c.High
 	if low == nil && summaryAlone {
 		low, high = &c.Ratio, &c.Ratio

@@ -1,7 +1,6 @@
 package compare
 
 import (
-	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -11,40 +10,33 @@ import (
 )
 
 // bySummary compares what two summaries say of each outcome over all requests.
-func (c *Comparison) bySummary(old, now Side) {
-	for _, side := range []Side{old, now} {
-		if side.Windows == nil {
-			c.Notes = append(c.Notes, side.Name+" is a summary alone: nothing is known of how much its figures vary")
-		}
-	}
-	counterparts := report.Counterparts(old.Summary.Outcomes, now.Summary.Outcomes)
-	for _, keys := range counterparts {
+func (c *Comparison) bySummary() {
+	old, now := c.sides[0], c.sides[1]
+	paired := [2][]string{}
+	for _, keys := range report.Counterparts(old.Summary.Outcomes, now.Summary.Outcomes) {
 		o, n := old.Summary.Outcomes[keys[0]], now.Summary.Outcomes[keys[1]]
-		if o.Kind == load.Failure && n.Kind == load.Failure {
-			continue
+		paired[0], paired[1] = append(paired[0], keys[0]), append(paired[1], keys[1])
+		known := n // of the two, who says that it was meant
+		if n.Kind == load.Failure {
+			known = o
 		}
-		ours := n // who knows better what it meant
-		if o.Kind != load.Failure && n.Kind == load.Failure {
-			ours = o
-		}
-		theirs, mine := o.Latency.Percentiles(), n.Latency.Percentiles()
+		before, after := o.Latency.Percentiles(), n.Latency.Percentiles()
 		for i, p := range percentiles {
-			if theirs[i] == nil || mine[i] == nil || *theirs[i] <= 0 || *mine[i] <= 0 {
+			if known.Kind == load.Failure || before[i] == nil || after[i] == nil || *before[i] <= 0 || *after[i] <= 0 {
 				continue
 			}
-			cell := Cell{Name: ours.Name, Kind: ours.Kind, Stat: p.stat, Old: *theirs[i], New: *mine[i], Ratio: *mine[i] / *theirs[i], p: 1}
+			cell := Cell{Name: known.Name, Kind: known.Kind, Stat: p.stat, Old: *before[i], New: *after[i], Ratio: *after[i] / *before[i]}
 			cell.bound(ordered(old.Windows, keys[0], p.q), ordered(now.Windows, keys[1], p.q))
 			c.Cells = append(c.Cells, cell)
 		}
 	}
-	for _, side := range []struct {
-		Side
-		at int
-	}{{old, 0}, {now, 1}} {
+	for i, side := range c.sides {
+		if side.Windows == nil {
+			c.note("%s is a summary alone: nothing is known of how much its figures vary", side.Name)
+		}
 		for _, key := range slices.Sorted(maps.Keys(side.Summary.Outcomes)) {
-			o := side.Summary.Outcomes[key]
-			if o.Kind != load.Failure && !slices.ContainsFunc(counterparts, func(keys [2]string) bool { return keys[side.at] == key }) {
-				c.Notes = append(c.Notes, fmt.Sprintf("%s of %s has no counterpart", o.Name, side.Name))
+			if o := side.Summary.Outcomes[key]; o.Kind != load.Failure && !slices.Contains(paired[i], key) {
+				c.note("%s of %s has no counterpart", o.Name, side.Name)
 			}
 		}
 	}
@@ -56,15 +48,13 @@ func (c *Cell) bound(old, now *[2]float64) {
 	if old == nil && now == nil {
 		return
 	}
-	low, high := c.New, c.New
-	if now != nil {
-		low, high = min(now[0], low), max(now[1], high)
+	parts := [2][2]float64{{c.Old, c.Old}, {c.New, c.New}}
+	for i, own := range []*[2]float64{old, now} {
+		if own != nil {
+			parts[i] = [2]float64{min(own[0], parts[i][0]), max(own[1], parts[i][1])}
+		}
 	}
-	least, most := c.Old, c.Old
-	if old != nil {
-		least, most = min(old[0], least), max(old[1], most)
-	}
-	low, high = low/most, high/least
+	low, high := parts[1][0]/parts[0][1], parts[1][1]/parts[0][0]
 	c.Low, c.High = &low, &high
 }
 
@@ -99,5 +89,3 @@ func ordered(windows []report.Window, key string, q float64) *[2]float64 {
 	half := 1.96 * math.Sqrt(float64(n)*q*(1-q))
 	return &[2]float64{at(float64(n)*q - half), at(float64(n)*q + half)}
 }
-
-func millis(logarithm float64) float64 { return math.Round(math.Exp(logarithm)*1e3) / 1e3 }

@@ -15,12 +15,11 @@ import (
 )
 
 const (
-	// All is the outcome of requests whose answers a tool does not tell apart.
+	// all is the outcome of requests whose answers a tool does not tell apart.
 	all = "all"
 	// negligible is the share of others that times of all requests may hold and
 	// still be given to one outcome: too few to move a p99.
 	negligible = 0.001
-	summaryOne = "summary only: no distribution, so no confidence interval"
 )
 
 // others are tools whose results are known for what they are, and not read, by
@@ -77,7 +76,7 @@ func grade(s *report.Summary) (*report.Summary, error) {
 		return nil, fmt.Errorf("it contradicts itself: %d requests, and %d by outcome", s.Requests.Sent, total)
 	}
 	noted := func(format string, args ...any) { s.Notes = append(s.Notes, fmt.Sprintf(format, args...)) }
-	noted(summaryOne)
+	noted("summary only: no distribution, so no confidence interval")
 	p99 := false
 	for _, o := range s.Outcomes {
 		p99 = p99 || o.Latency.P99 != nil

@@ -168,7 +168,7 @@ func TestBadInput(t *testing.T) {
      "ok": true
     }`, "true", 1), `it is no {"ok": …}`},
 		{"and the other way round", strings.Replace(export, `"p(95)<100": false`, `"p(95)<100": {"ok": false}`, 1), "neither true nor false"},
-		{"values of some metrics alone", `{"metrics": {"http_reqs": {"values": {"count": 1}}, "vus": {"value": 1}}}`, `"vus" has no values`},
+		{"values of some metrics alone", `{"metrics": {"http_reqs": {"values": {"count": 1}}, "vus": {"value": 1}}}`, `"vus": it has no values`},
 		{"percentiles that fall", strings.Replace(export, `"med": 3.76`, `"med": 37.6`, 1), "contradict each other"},
 		{"an average above the longest", strings.Replace(export, `"avg": 4.43`, `"avg": 4430`, 1), "its average"},
 		{"more failures than requests", strings.Replace(export, `"passes": 191063`, `"passes": 191064`, 1), "it counts -1"},

@@ -15,35 +15,25 @@ import (
 	"gatehouse/internal/load/report"
 )
 
-// values are a metric's, whichever its type is. Times are in milliseconds,
-// whatever unit k6 was told to print.
-type values struct {
-	Count *float64 `json:"count"`
-	Rate  *float64 `json:"rate"`
-	Value *float64 `json:"value"` // a gauge's; a rate's in --summary-export
+// values are a metric's, whichever its type is, by k6's names. Times are in
+// milliseconds, whatever unit k6 was told to print.
+type values map[string]float64
 
-	Passes  *float64 `json:"passes"` // of http_req_failed: how many failed
-	Fails   *float64 `json:"fails"`
-	Matches *float64 `json:"matches"` // likewise, in the machine-readable form
-	Total   *float64 `json:"total"`
-
-	Avg  *float64 `json:"avg"`
-	Min  *float64 `json:"min"`
-	Med  *float64 `json:"med"`
-	P50  *float64 `json:"p(50)"`
-	P90  *float64 `json:"p(90)"`
-	P95  *float64 `json:"p(95)"`
-	P99  *float64 `json:"p(99)"`
-	P999 *float64 `json:"p(99.9)"`
-	Max  *float64 `json:"max"`
+// get is the first of those that there are.
+func (v values) get(names ...string) *float64 {
+	for _, name := range names {
+		if x, ok := v[name]; ok {
+			return &x
+		}
+	}
+	return nil
 }
 
 func (v values) times(n int64) report.Times {
-	median := v.P50
-	if median == nil {
-		median = v.Med
-	}
-	return enough(report.Times{Min: v.Min, Avg: v.Avg, P50: median, P90: v.P90, P95: v.P95, P99: v.P99, P999: v.P999, Max: v.Max}, n)
+	return enough(report.Times{
+		Min: v.get("min"), Avg: v.get("avg"), P50: v.get("p(50)", "med"), P90: v.get("p(90)"), P95: v.get("p(95)"),
+		P99: v.get("p(99)"), P999: v.get("p(99.9)"), Max: v.get("max"),
+	}, n)
 }
 
 // k6 is what a run of k6 says, in any form.
@@ -55,17 +45,16 @@ type k6 struct {
 	gates   []gate.Check
 }
 
+// most is the greatest count that a float64 can tell from the next.
+const most = 1 << 53
+
 // readK6 reads handleSummary's data, or a file of --summary-export. The former
 // has a metric's numbers under "values" and thresholds as {"ok": held}. The
 // latter has them flat and thresholds as true where they did NOT hold.
 func readK6(data []byte) (*report.Summary, error) {
 	var file struct {
-		Metrics map[string]struct {
-			values
-			Nested     *values                   `json:"values"`
-			Thresholds map[string]jsontext.Value `json:"thresholds"`
-		} `json:"metrics"`
-		State struct {
+		Metrics map[string]map[string]jsontext.Value `json:"metrics"`
+		State   struct {
 			Milliseconds float64 `json:"testRunDurationMs"`
 		} `json:"state"`
 	}
@@ -73,32 +62,60 @@ func readK6(data []byte) (*report.Summary, error) {
 		return nil, fmt.Errorf("k6's summary: %w", err)
 	}
 	k := &k6{form: "--summary-export", seconds: file.State.Milliseconds / 1e3, metrics: map[string]values{}}
-	nested := slices.ContainsFunc(slices.Collect(maps.Keys(file.Metrics)), func(n string) bool { return file.Metrics[n].Nested != nil })
+	nested := false
+	for _, m := range file.Metrics {
+		nested = nested || m["values"] != nil
+	}
 	if nested {
 		k.form = "handleSummary"
 	}
 	for _, name := range slices.Sorted(maps.Keys(file.Metrics)) {
-		m := file.Metrics[name]
-		k.metrics[name] = m.values
-		if nested {
-			if m.Nested == nil {
-				return nil, fmt.Errorf("k6's summary: %.60q has no values, and others have: it was cut or mended", name)
-			}
-			k.metrics[name] = *m.Nested
-		}
-		for _, expression := range slices.Sorted(maps.Keys(m.Thresholds)) {
-			held, err := k6Held(m.Thresholds[expression], nested)
-			if err != nil {
-				return nil, fmt.Errorf("k6's summary: threshold %.60q of %.60q: %w", expression, name, err)
-			}
-			check := gate.Check{Name: name, Expression: name + ": " + expression, Unit: gate.Truth, Verdict: gate.Fail}
-			if held {
-				check.Verdict = gate.Pass
-			}
-			k.gates = append(k.gates, check)
+		if err := k.add(name, file.Metrics[name], nested); err != nil {
+			return nil, fmt.Errorf("k6's summary: %.60q: %w", name, err)
 		}
 	}
 	return k.summary()
+}
+
+// add takes a metric in with its thresholds.
+func (k *k6) add(name string, m map[string]jsontext.Value, nested bool) error {
+	var thresholds map[string]jsontext.Value
+	if text := m["thresholds"]; text != nil {
+		if err := json.Unmarshal(text, &thresholds); err != nil {
+			return err
+		}
+	}
+	numbers := values{}
+	if nested {
+		if m["values"] == nil {
+			return errors.New("it has no values, and others have: it was cut or mended")
+		}
+		if err := json.Unmarshal(m["values"], &numbers); err != nil {
+			return err
+		}
+	} else {
+		delete(m, "thresholds")
+		for key, text := range m {
+			var x float64
+			if err := json.Unmarshal(text, &x); err != nil {
+				return err
+			}
+			numbers[key] = x
+		}
+	}
+	k.metrics[name] = numbers
+	for _, expression := range slices.Sorted(maps.Keys(thresholds)) {
+		held, err := k6Held(thresholds[expression], nested)
+		if err != nil {
+			return fmt.Errorf("threshold %.60q: %w", expression, err)
+		}
+		check := gate.Check{Name: name, Expression: name + ": " + expression, Unit: gate.Truth, Verdict: gate.Fail}
+		if held {
+			check.Verdict = gate.Pass
+		}
+		k.gates = append(k.gates, check)
+	}
+	return nil
 }
 
 func k6Held(value jsontext.Value, nested bool) (held bool, err error) {
@@ -154,13 +171,13 @@ func readMachine(data []byte) (*report.Summary, error) {
 // summary makes one of ours. k6 tells no statuses: what failed by its own
 // reckoning is all there is.
 func (k *k6) summary() (*report.Summary, error) {
-	requests, ok := k.metrics["http_reqs"]
-	if !ok || requests.Count == nil || *requests.Count < 1 || *requests.Count > 1<<53 {
+	requests := k.metrics["http_reqs"]
+	if requests["count"] < 1 || requests["count"] > most {
 		return nil, errors.New("k6's summary has no http_reqs: no request was sent, or it was cut")
 	}
-	n := int64(*requests.Count)
-	if k.seconds <= 0 && requests.Rate != nil && *requests.Rate > 0 {
-		k.seconds = *requests.Count / *requests.Rate
+	n := int64(requests["count"])
+	if k.seconds <= 0 && requests["rate"] > 0 {
+		k.seconds = requests["count"] / requests["rate"]
 	}
 	s := &report.Summary{
 		Schema: report.Schema, ToolVersion: strings.TrimSpace("k6 " + k.version), DurationSeconds: k.seconds, Gates: k.gates,
@@ -170,19 +187,21 @@ func (k *k6) summary() (*report.Summary, error) {
 	if k.seconds > 0 {
 		s.Rate.Achieved = float64(n) / k.seconds
 	}
-	if dropped := k.metrics["dropped_iterations"].Count; dropped != nil && *dropped > 0 && *dropped < 1<<53 {
-		s.Requests.Unsent = int64(*dropped)
-		s.Notes = append(s.Notes, fmt.Sprintf("open model: %.0f iterations were dropped, and no latency counts them", *dropped))
+	if dropped := k.metrics["dropped_iterations"]["count"]; dropped > 0 && dropped < most {
+		s.Requests.Unsent = int64(dropped)
+		s.Notes = append(s.Notes, fmt.Sprintf("open model: %.0f iterations were dropped, and no latency counts them", dropped))
 	} else {
 		s.Notes = append(s.Notes, "closed model, unless its script says arrival-rate: virtual users wait for answers, so a slow target slows the load down")
 	}
 	times := k.metrics["http_req_duration"]
-	failed, known := k.failed()
-	if !known {
+	// It is a rate of failures: its "passes" are the requests that did fail.
+	bads := k.metrics["http_req_failed"].get("passes", "matches")
+	if bads == nil || *bads > most {
 		s.Notes = append(s.Notes, "it did not record which requests failed")
 		s.Outcomes[all] = report.Outcome{Name: all, Kind: load.Failure, Count: n, Latency: times.times(n)}
 		return grade(s)
 	}
+	failed := int64(*bads)
 	succeeded := report.Outcome{Name: string(load.Success), Kind: load.Success, Count: n - failed}
 	bad := report.Outcome{Name: string(load.Failure), Kind: load.Failure, Count: failed}
 	expected, split := k.metrics["http_req_duration{expected_response:true}"]
@@ -202,16 +221,4 @@ func (k *k6) summary() (*report.Summary, error) {
 		}
 	}
 	return grade(s)
-}
-
-// failed is how many requests failed, by http_req_failed: its "passes" are the
-// requests of which that is true.
-func (k *k6) failed() (n int64, known bool) {
-	v, ok := k.metrics["http_req_failed"]
-	for _, count := range []*float64{v.Passes, v.Matches} {
-		if ok && count != nil && *count <= 1<<53 {
-			return int64(*count), true
-		}
-	}
-	return 0, false
 }

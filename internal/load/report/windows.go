@@ -129,7 +129,7 @@ func readWindow(row []string) (w Window, err error) {
 // ReadFolder reads what a run left in its folder: its summary, and its windows,
 // which are nil where it wrote none, as runs of earlier versions.
 func ReadFolder(dir string) (*Summary, []Window, error) {
-	data, err := readBounded(filepath.Join(dir, summaryFile), maxSummary)
+	data, err := os.ReadFile(filepath.Join(dir, summaryFile)) // what is too long is told below
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, fmt.Errorf("%s has no %s: no run ended there", dir, summaryFile)
 	}
@@ -181,18 +181,4 @@ func fits(windows []Window, s *Summary) error {
 		return fmt.Errorf("%s knows nothing of its %.40q %.40q: it is of another run", summaryFile, at.request, at.key)
 	}
 	return nil
-}
-
-// readBounded reads a file of at most so many bytes.
-func readBounded(name string, most int64) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && int64(len(data)) > most {
-		err = fmt.Errorf("%s is longer than %d bytes", name, most)
-	}
-	return data, err
 }
