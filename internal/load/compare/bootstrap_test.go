@@ -161,8 +161,12 @@ func TestDrawnQuantiles(t *testing.T) {
 	}
 	slices.Sort(all)
 	d := newDrawn(rows, 70)
-	if d.n != int64(len(all)) {
-		t.Fatalf("%d times, want %d", d.n, len(all))
+	var drawn int64 // by all blocks together: each window is in as many
+	for _, n := range d.upTo[len(d.bins)-1] {
+		drawn += n
+	}
+	if d.n != int64(len(all)) || drawn != d.n*int64(blockLength(70)) {
+		t.Fatalf("%d times, and %d in all blocks of %d; want %d", d.n, drawn, blockLength(70), len(all))
 	}
 	for i, logs := range d.draw([]float64{0.5, 0.9, 0.99}, 1) {
 		q := []float64{0.5, 0.9, 0.99}[i]

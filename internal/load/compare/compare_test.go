@@ -101,6 +101,28 @@ func slowAtFirst(seconds int) func(*Side) {
 	}
 }
 
+// slowAtLast adds answers that were awaited until after the last stage.
+func slowAtLast(s *Side) {
+	s.Windows = append(s.Windows, report.Window{Second: 131, Spread: load.Spread{Request: "r", Key: "201", Bins: []load.Bin{{Low: 5 * time.Second, Count: 500}}}})
+	o := s.Summary.ByRequest["r"]["201"]
+	o.Count += 500
+	s.Summary.ByRequest["r"]["201"], s.Summary.Outcomes["201"] = o, o
+}
+
+// aside adds an outcome that the request seldom comes to.
+func aside(s *Side) {
+	o := report.Outcome{Name: "seldom", Kind: load.Success, Count: 120}
+	s.Summary.ByRequest["r"]["202"], s.Summary.Outcomes["202"] = o, o
+	var all []report.Window
+	for _, w := range s.Windows {
+		if all = append(all, w); w.Key == "201" && w.Second < 120 {
+			w.Key, w.Bins = "202", []load.Bin{{Low: time.Duration(1+w.Second%100) * time.Millisecond, Count: 1}}
+			all = append(all, w)
+		}
+	}
+	s.Windows = all
+}
+
 // k6 makes a summary of successes without statuses.
 func k6(s *Side) {
 	o := s.Summary.Outcomes["201"]
@@ -126,6 +148,8 @@ func TestCompare(t *testing.T) {
 		{"slow in the ramp alone", run("old", 1, stages(report.Stage{Seconds: 50, Rate: 45}, report.Stage{Seconds: 76, Rate: 45})), run("newer", 1,
 			slowAtFirst(50), stages(report.Stage{Seconds: 50, Rate: 45}, report.Stage{Seconds: 76, Rate: 45})), gate.Pass, None, ""},
 		{"slow at its start alone", usual, run("newer", 1, slowAtFirst(5)), gate.Pass, None, ""},
+		{"slow after its end", usual, run("newer", 1, slowAtLast), gate.Inconclusive, None, "r/created p95 may be above 2 times"},
+		{"something seldom", run("old", 1, aside), run("newer", 1, aside), gate.Pass, None, "r/seldom is not compared: it came about 115 and 115 times"},
 		{"no stage holds", run("old", 1, stages(report.Stage{Seconds: 126, Rate: 45})), run("newer", 1, stages(report.Stage{Seconds: 126, Rate: 45})),
 			gate.Pass, None, "no second had a steady rate"},
 		{"too short", run("old", 1, stages(report.Stage{Seconds: 1, Rate: 45}, report.Stage{Seconds: 53, Rate: 45})), run("newer", 1,
@@ -253,5 +277,21 @@ func TestTheSameEachTime(t *testing.T) {
 	}
 	if a, b := low(), low(); a != b {
 		t.Errorf("%v and %v", a, b)
+	}
+}
+
+// TestOrdered: by ranks, the middle of a thousand is one of those from the
+// 469th to the 531st.
+func TestOrdered(t *testing.T) {
+	micros := make([]int64, 1000)
+	for i := range micros {
+		micros[i] = 10_000 + int64(i)*10
+	}
+	got := ordered([]report.Window{{Spread: load.Spread{Key: "a", Bins: binsOf(micros)}}, {Spread: load.Spread{Key: "b", Bins: binsOf(micros[:1])}}}, "a", 0.5)
+	if math.Abs(got[0]-14.69) > 0.05 || math.Abs(got[1]-15.31) > 0.05 {
+		t.Errorf("%v, want 14.69 to 15.31 ms", *got)
+	}
+	if got := ordered(nil, "a", 0.5); got != nil {
+		t.Errorf("of nothing: %v", *got)
 	}
 }
