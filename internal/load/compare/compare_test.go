@@ -210,15 +210,20 @@ func TestMoreSeconds(t *testing.T) {
 	if got := pair(2 * *cell.More).Cells[0]; got.Verdict != gate.Pass {
 		t.Errorf("after twice %d more seconds %.2f in %.2f to %.2f is %s", *cell.More, got.Ratio, *got.Low, *got.High, got.Verdict)
 	}
-	many := []Cell{{Ratio: 2, Low: new(1.5), High: new(2.5)}, {Ratio: 1.5, Low: new(0.5), High: new(2.5)}}
-	for i := range many {
-		many[i].judge(2, 100, false)
-	}
-	if many[0].More != nil {
-		t.Errorf("%d more seconds would decide a ratio on the limit", *many[0].More)
-	}
-	if many[1].More == nil || *many[1].More != 300 { // 100 · (1 / 0.5)² − 100
-		t.Errorf("%v, want 300", many[1].More)
+	for _, tt := range []struct {
+		ratio, low, high float64
+		more             int // 0: never
+	}{
+		{2, 1.5, 2.5, 0},
+		{1.5, 0.5, 2.5, 300}, // 100 · (1 / 0.5)² − 100
+		{1, 0.9, 3, 300},     // of what reaches over the limit: 100 · (2 / 1)² − 100
+		{3, 1, 9, 300},
+	} {
+		cell := Cell{Ratio: tt.ratio, Low: &tt.low, High: &tt.high}
+		cell.judge(2, 100, false)
+		if cell.Verdict != gate.Inconclusive || (cell.More != nil) != (tt.more > 0) || cell.More != nil && *cell.More != tt.more {
+			t.Errorf("%+v; want %d more seconds", cell, tt.more)
+		}
 	}
 }
 

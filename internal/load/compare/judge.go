@@ -137,8 +137,12 @@ func (c *Cell) judge(limit, seconds float64, summaryAlone bool) {
 	case *high < limit:
 		c.Verdict = gate.Pass
 	default:
-		// An interval is as wide as the root of the time is short.
-		half := (*high - *low) / 2
+		// An interval is as wide as the root of the time is short: of it that half
+		// which reaches over the limit.
+		half := *high - c.Ratio
+		if c.Ratio > limit {
+			half = c.Ratio - *low
+		}
 		if more := seconds*math.Pow(half/(limit-c.Ratio), 2) - seconds; more < worthwhile {
 			whole := max(int(math.Ceil(more)), 1)
 			c.More = &whole
