@@ -1,0 +1,333 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Subject is one policy of one target, and how to ask it.
+type Subject struct {
+	Policy  Policy
+	Targets []string // as reports name them
+	Alone   bool     // nobody else can have used the key
+	Windows float64  // how long it may take; one pass is made in any case
+	Longest time.Duration
+	// Send makes one request. It sets of the Attempt what it was asked, the
+	// instants, and the answer or why there is none.
+	Send func(context.Context, Ask) Attempt
+}
+
+// phase is a part of the scenario.
+type phase string
+
+const (
+	opening phase = "opening" // one to each target: what is the limit?
+	burst   phase = "burst"   // the limit and some more, all at once
+	hammer  phase = "hammer"  // while all places are taken
+	retry   phase = "retry"   // alone, after Retry-After
+	fill    phase = "fill"    // the rest of a window, late in it
+	freed   phase = "freed"   // as soon as the first of that window leaves
+	beyond  phase = "beyond"  // right after it, and none is left
+)
+
+const (
+	extra    = 20 // how many more than the limit a burst has
+	inFlight = 64 // requests at once
+)
+
+// An Untried policy could not be asked about its limit.
+type Untried struct {
+	Why string
+	// Configured is for what an operator chose: it is off, or not set up.
+	Configured bool
+}
+
+func (u *Untried) Error() string { return u.Why }
+
+// errEnough ends a scenario whose rest could show nothing.
+var errEnough = errors.New("enough")
+
+type scenario struct {
+	Evidence
+	subject Subject
+	epoch   time.Time
+	n       int  // requests so far
+	used    bool // when it began somebody had taken places
+}
+
+// Try asks a policy about its limit until the scenario is through, or nothing
+// more can be learned. An *Untried error means that it told of no limit.
+func Try(ctx context.Context, subject Subject) (*Evidence, error) {
+	s := &scenario{
+		subject: subject, epoch: time.Now(),
+		Evidence: Evidence{Policy: subject.Policy, Targets: subject.Targets, Alone: subject.Alone, Dead: make([]string, len(subject.Targets))},
+	}
+	err := s.run(ctx)
+	if untried, ok := errors.AsType[*Untried](err); ok {
+		return nil, untried
+	}
+	if ctx.Err() != nil {
+		s.Stopped = "it was interrupted"
+	}
+	return &s.Evidence, nil
+}
+
+func (s *scenario) run(ctx context.Context) error {
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	if s.used { // rest until the window has forgotten it
+		s.until(ctx, s.now()+s.longer())
+		s.Attempts = nil
+		if err := s.open(ctx); err != nil {
+			return err
+		}
+	}
+	began := s.Attempts[0].Sent
+	if err := s.send(ctx, burst, max(s.Limit-len(s.of(Admitted)), 0)+extra, 0); err != nil {
+		return err
+	}
+	s.readWindow()
+	for _, at := range []float64{0.15, 0.3, 0.45, 0.6, 0.75, 0.9} {
+		s.until(ctx, began+s.part(at))
+		if err := s.send(ctx, hammer, 6, 6); err != nil {
+			return err
+		}
+	}
+	if err := s.retry(ctx); err != nil {
+		return err
+	}
+	for {
+		if err := s.straddle(ctx); err != nil {
+			return err
+		}
+		if next := s.now() + s.part(1.6); next > s.part(s.subject.Windows) {
+			return nil
+		}
+	}
+}
+
+// straddle fills a window late, after its first request, and stays until a
+// window after that. Whoever counts by the clock, or from the first request,
+// begins anew in between.
+func (s *scenario) straddle(ctx context.Context) error {
+	anchor := s.Attempts[len(s.Attempts)-1]
+	gone := time.Duration(0) // when all before the anchor have left
+	for _, a := range s.of(Admitted) {
+		if a.N != anchor.N {
+			gone = max(gone, a.Received+s.longer())
+		}
+	}
+	s.until(ctx, max(gone, anchor.Received+s.part(0.6)))
+	filled := s.now()
+	if err := s.send(ctx, fill, s.Limit-1+extra, 0); err != nil {
+		return err
+	}
+	if s.now() < anchor.Sent+s.part(0.95) {
+		s.until(ctx, anchor.Sent+s.part(0.95))
+		if err := s.send(ctx, hammer, 2, 2); err != nil {
+			return err
+		}
+	}
+	s.until(ctx, anchor.Received+s.longer())
+	if err := s.send(ctx, freed, 1, 0); err != nil {
+		return err
+	}
+	if err := s.send(ctx, beyond, 1, 1); err != nil {
+		return err
+	}
+	for _, at := range []float64{0.6, 0.9} {
+		s.until(ctx, filled+s.part(at))
+		if err := s.send(ctx, hammer, 2, 2); err != nil {
+			return err
+		}
+	}
+	return s.retry(ctx)
+}
+
+// open learns the limit from each target's first answer.
+func (s *scenario) open(ctx context.Context) error {
+	for i := range s.Targets {
+		if s.Dead[i] == "" {
+			s.one(ctx, opening, i, false)
+		}
+	}
+	s.bury()
+	if ctx.Err() != nil {
+		return &Untried{Why: "it was interrupted"}
+	}
+	if len(s.Attempts) == 0 {
+		return &Untried{Why: fmt.Sprintf("no target answers: %s", s.Dead[0])}
+	}
+	first := &s.Attempts[0]
+	if i := slices.IndexFunc(s.Attempts, func(a Attempt) bool { return a.Outcome != Unclear }); i >= 0 {
+		first = &s.Attempts[i]
+	}
+	s.Limit, s.Seconds = first.Limit, first.Window
+	s.Window = time.Duration(s.Seconds) * time.Second
+	s.used = first.Remaining >= 0 && first.Remaining != s.Limit-1
+	switch {
+	case first.Outcome == Admitted && first.bare():
+		return &Untried{Why: "it is off: its answers have no header fields of a limit, so nothing is promised", Configured: true}
+	case first.Outcome == Unclear && s.Policy.path == webhooks && first.Status == 503:
+		return &Untried{Why: "it is not set up: " + first.told(), Configured: true}
+	case first.Outcome == Unclear:
+		return &Untried{Why: "its first answer was not its own: " + first.told()}
+	case s.Limit < 1 || s.Seconds < 1:
+		return &Untried{Why: fmt.Sprintf("its first answer (%s) has no X-RateLimit-Limit, or no RateLimit-Policy with a window", first.told())}
+	case s.subject.Longest > 0 && s.Window > s.subject.Longest:
+		return &Untried{Why: fmt.Sprintf("its window is %s: name it with --policy %s to wait for so long", s.Window, s.Policy.Name), Configured: true}
+	}
+	return nil
+}
+
+// retry waits for what the last refusal says, but not longer than a true one
+// can say, and asks once. A refused one does as it is told again, twice.
+func (s *scenario) retry(ctx context.Context) error {
+	for range 3 {
+		denied := s.of(Denied)
+		if len(denied) == 0 {
+			break
+		}
+		told, frees := denied[len(denied)-1], s.frees()
+		wait := told.Received + patience(told)
+		if told.RetryAfter < 0 || wait > frees+2*time.Second {
+			wait = frees + time.Second
+		}
+		s.until(ctx, wait)
+		if err := s.send(ctx, retry, 1, 0); err != nil {
+			return err
+		}
+		if s.Attempts[len(s.Attempts)-1].Outcome == Admitted {
+			return nil
+		}
+	}
+	s.Stopped = "nobody was let in again after refusals"
+	return errEnough
+}
+
+// frees is when a place has certainly come back.
+func (s *scenario) frees() time.Duration {
+	first := time.Duration(math.MaxInt64)
+	for _, a := range s.of(Admitted) {
+		if leaves := a.Received + s.longer(); leaves > s.now() {
+			first = min(first, leaves)
+		}
+	}
+	if first == math.MaxInt64 {
+		return s.now()
+	}
+	return first
+}
+
+func (s *scenario) now() time.Duration { return time.Since(s.epoch) }
+
+// part is a share of a window.
+func (s *scenario) part(share float64) time.Duration { return time.Duration(share * float64(s.Window)) }
+
+func (s *scenario) until(ctx context.Context, t time.Duration) {
+	timer := time.NewTimer(t - s.now())
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// send makes requests at once over all targets that live, some of them with
+// header fields that claim other clients.
+func (s *scenario) send(ctx context.Context, p phase, plain, spoofed int) error {
+	before := len(s.Attempts)
+	var live []int
+	for i, why := range s.Dead {
+		if why == "" {
+			live = append(live, i)
+		}
+	}
+	if len(live) == 0 {
+		s.Stopped = "no target answers any more: " + s.Dead[0]
+		return errEnough
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	turn := make(chan struct{}, inFlight)
+	for i := range plain + spoofed {
+		turn <- struct{}{}
+		s.n++
+		ask := Ask{N: s.n, Target: live[s.n%len(live)], Spoofed: i >= plain, Epoch: s.epoch}
+		wg.Go(func() {
+			a := s.make(ctx, p, ask)
+			mu.Lock()
+			s.Attempts = append(s.Attempts, a)
+			mu.Unlock()
+			<-turn
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	slices.SortFunc(s.Attempts, func(a, b Attempt) int { return a.N - b.N })
+	s.bury()
+	if came := s.Attempts[min(before, len(s.Attempts)):]; len(came) > 0 && !slices.ContainsFunc(came, func(a Attempt) bool { return a.Outcome != Unclear }) {
+		s.Stopped = fmt.Sprintf("from request %d on no answer was the policy's: %s", came[0].N, came[0].told())
+		return errEnough
+	}
+	return nil
+}
+
+func (s *scenario) one(ctx context.Context, p phase, target int, spoofed bool) {
+	s.n++
+	s.Attempts = append(s.Attempts, s.make(ctx, p, Ask{N: s.n, Target: target, Spoofed: spoofed, Epoch: s.epoch}))
+}
+
+func (s *scenario) make(ctx context.Context, p phase, ask Ask) Attempt {
+	a := s.subject.Send(ctx, ask)
+	a.Ask, a.Phase = ask, p
+	a.Outcome = s.Policy.outcome(&a)
+	return a
+}
+
+// bury gives up targets that can't be reached. What never left them is no
+// evidence.
+func (s *scenario) bury() {
+	for _, a := range s.Attempts {
+		if a.Unsent {
+			s.Dead[a.Target] = a.Err
+		}
+	}
+	s.Attempts = slices.DeleteFunc(s.Attempts, func(a Attempt) bool { return a.Unsent })
+}
+
+var windowForm = regexp.MustCompile(`^Rate limit exceeded\. Maximum \d+ [A-Za-z ]+ per ([0-9.]+) seconds`)
+
+// readWindow takes the window from a refusal's message where that is more
+// exact: the header fields have whole seconds, rounded up.
+func (s *scenario) readWindow() {
+	for _, a := range s.of(Denied) {
+		m := windowForm.FindStringSubmatch(a.Message)
+		if m == nil {
+			return
+		}
+		seconds, err := strconv.ParseFloat(m[1], 64)
+		if err == nil && seconds > 0 && math.Ceil(seconds) == float64(s.Seconds) {
+			s.Window = time.Duration(math.Round(seconds * float64(time.Second)))
+		}
+		return
+	}
+}
+
+// told is an attempt's answer in a few words.
+func (a *Attempt) told() string {
+	if a.Err != "" {
+		return a.Err
+	}
+	return fmt.Sprintf("%d %s %q", a.Status, a.Code, a.Message)
+}
