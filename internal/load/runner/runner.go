@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -88,18 +87,10 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 }
 
 // openOut makes the folder of the reports and the file of samples, which is
-// written as the run goes. A folder that holds an earlier run is refused: its
-// verdict must not be lost, nor taken for this run's.
+// written as the run goes.
 func openOut(dir string) (*os.File, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // reports are for others to read
-		return nil, fmt.Errorf("make a folder for the reports: %w", err)
-	}
-	for _, name := range report.Files() {
-		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
-			return nil, fmt.Errorf("%s holds %s of an earlier run: choose another folder with --out, or remove it", dir, name)
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("look into the folder for the reports: %w", err)
-		}
+	if err := report.Folder(dir); err != nil {
+		return nil, err
 	}
 	f, err := os.OpenFile(filepath.Join(dir, report.SamplesFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // likewise
 	if err != nil {

@@ -29,15 +29,16 @@ type Evidence struct {
 	Targets  []string
 	Dead     []string  // for each target why it was given up, or ""
 	Attempts []Attempt // those that left, in the order of their numbers
+	Sent     int       // all requests, also those that prove nothing
 	Stopped  string    // why the scenario ended early, or ""
 }
 
 // Finding is one property of a policy, and what shows it.
 type Finding struct {
-	Property string
-	Verdict  Verdict
-	Why      string     // what was seen
-	Witness  []*Attempt // of a violation, in the order of their sending
+	Property string     `json:"property"`
+	Verdict  Verdict    `json:"verdict"`
+	Why      string     `json:"why"`               // what was seen
+	Witness  []*Attempt `json:"witness,omitempty"` // of a violation, in the order of their sending
 }
 
 // violation is something that a true limiter would not have done.

@@ -58,7 +58,6 @@ type scenario struct {
 	Evidence
 	subject Subject
 	epoch   time.Time
-	n       int  // requests so far
 	used    bool // when it began somebody had taken places
 }
 
@@ -260,8 +259,8 @@ func (s *scenario) send(ctx context.Context, p phase, plain, spoofed int) error 
 	turn := make(chan struct{}, inFlight)
 	for i := range plain + spoofed {
 		turn <- struct{}{}
-		s.n++
-		ask := Ask{N: s.n, Target: live[s.n%len(live)], Spoofed: i >= plain, Epoch: s.epoch}
+		s.Sent++
+		ask := Ask{N: s.Sent, Target: live[s.Sent%len(live)], Spoofed: i >= plain, Epoch: s.epoch}
 		wg.Go(func() {
 			a := s.make(ctx, p, ask)
 			mu.Lock()
@@ -284,8 +283,8 @@ func (s *scenario) send(ctx context.Context, p phase, plain, spoofed int) error 
 }
 
 func (s *scenario) one(ctx context.Context, p phase, target int, spoofed bool) {
-	s.n++
-	s.Attempts = append(s.Attempts, s.make(ctx, p, Ask{N: s.n, Target: target, Spoofed: spoofed, Epoch: s.epoch}))
+	s.Sent++
+	s.Attempts = append(s.Attempts, s.make(ctx, p, Ask{N: s.Sent, Target: target, Spoofed: spoofed, Epoch: s.epoch}))
 }
 
 func (s *scenario) make(ctx context.Context, p phase, ask Ask) Attempt {
