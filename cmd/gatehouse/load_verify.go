@@ -79,7 +79,11 @@ Two nodes on this machine, and then the customers of it are removed:
 		if err != nil {
 			return usageError{err}
 		}
-		return errors.Join(verify.Write(l.out, s), l.conclude(c.OutOrStdout(), s))
+		concluded := l.conclude(c.OutOrStdout(), s)
+		if err := verify.Write(l.out, s); err != nil {
+			return errors.Join(err, concluded)
+		}
+		return concluded
 	}
 	return c
 }

@@ -27,9 +27,6 @@ type Attempt struct {
 	Outcome Outcome
 }
 
-// Took is what the client waited.
-func (a *Attempt) Took() time.Duration { return a.Received - a.Sent }
-
 // Outcome is what the policy under test did with a request.
 type Outcome string
 

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -83,19 +82,14 @@ type client struct {
 	ahead  time.Duration // of the target's clock: for signatures, and nothing else
 }
 
-// newClient sends from a loopback address that nobody else has where source is
-// true.
-func newClient(p Policy, nodes []node, source bool) *client {
-	c := &client{policy: p, nodes: nodes, run: strings.ToLower(rand.Text()[:12])}
+// newClient makes a client, on loopback at an address that nobody else has.
+func newClient(o *Options, p Policy, nodes []node) *client {
+	c := &client{policy: p, nodes: nodes, domain: o.Domain, secret: o.Secret, run: strings.ToLower(rand.Text()[:12])}
 	dialer := &net.Dialer{Timeout: requestTimeout}
-	if source {
-		// 127.16.0.0 to 127.239.255.255, where load run's clients are, too.
-		n, err := rand.Int(rand.Reader, big.NewInt(224<<16))
-		if err == nil { // it never fails
-			v := uint32(127<<24 | 16<<16 + n.Int64())
-			addr := netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
-			dialer.LocalAddr = &net.TCPAddr{IP: addr.AsSlice()}
-		}
+	if o.Loopback { // in 127.16.0.0 to 127.239.255.255, where load run's clients are, too
+		var b [3]byte
+		rand.Read(b[:])
+		dialer.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 16+b[0]%224, b[1], b[2])}
 	}
 	for _, n := range nodes {
 		c.http = append(c.http, &http.Client{
@@ -205,35 +199,38 @@ func (c *client) post(ctx context.Context, ask Ask, path string, h http.Header, 
 	return answer{resp.StatusCode, resp.Header, text.Bytes()}, nil
 }
 
+// first posts to the first target that answers.
+func (c *client) first(ctx context.Context, path, body string) (got answer, err error) {
+	for i := range c.nodes {
+		got, err = c.post(ctx, Ask{Target: i, Epoch: time.Now()}, path, http.Header{"Content-Type": {"application/json"}}, body, new(Attempt))
+		if err == nil {
+			break
+		}
+	}
+	return got, err
+}
+
 // signUp makes a customer at a load test's domain, for its key.
 func (c *client) signUp(ctx context.Context) (key string, err error) {
-	for i := range c.nodes {
-		var a Attempt
-		got, failed := c.post(ctx, Ask{Target: i, Epoch: time.Now()}, "/api/v1/customers/onboard", http.Header{"Content-Type": {"application/json"}}, c.signUpBody(0), &a)
-		if failed != nil {
-			err = failed
-			continue
-		}
-		var opened struct {
-			Key string `json:"api_key"`
-		}
-		if json.Unmarshal(got.body, &opened) != nil || opened.Key == "" {
-			return "", fmt.Errorf("a sign-up for an API key was answered %d %.300s", got.status, clean(string(got.body)))
-		}
-		return opened.Key, nil
+	got, err := c.first(ctx, Policies()[0].path, c.signUpBody(0))
+	if err != nil {
+		return "", fmt.Errorf("sign up for an API key: %w", err)
 	}
-	return "", fmt.Errorf("a sign-up for an API key: %w", err)
+	var opened struct {
+		Key string `json:"api_key"`
+	}
+	if json.Unmarshal(got.body, &opened) != nil || opened.Key == "" {
+		return "", fmt.Errorf("a sign-up for an API key was answered %d %s", got.status, clean(string(got.body)))
+	}
+	return opened.Key, nil
 }
 
 // readClock learns how far the target's clock is ahead: a signature has a time.
+// Any answer tells, and this one is not counted by any policy.
 func (c *client) readClock(ctx context.Context) {
-	for i := range c.nodes {
-		var a Attempt
-		got, err := c.post(ctx, Ask{Target: i, Epoch: time.Now()}, "/livez", http.Header{}, "", &a)
-		if date, wrong := http.ParseTime(got.header.Get("Date")); err == nil && wrong == nil {
-			c.ahead = time.Until(date)
-			return
-		}
+	got, err := c.first(ctx, "/livez", "")
+	if date, wrong := http.ParseTime(got.header.Get("Date")); err == nil && wrong == nil {
+		c.ahead = time.Until(date)
 	}
 }
 

@@ -22,7 +22,7 @@ var (
 	markdownSource string
 
 	pageTemplate     = template.Must(template.New("page").Funcs(words).Parse(pageSource))
-	markdownTemplate = text.Must(text.New("report").Funcs(text.FuncMap(words)).Funcs(report.MarkdownWords).Parse(markdownSource))
+	markdownTemplate = text.Must(text.New("report").Funcs(words).Funcs(report.MarkdownWords).Parse(markdownSource))
 
 	words = template.FuncMap{"shown": shown, "told": told, "mark": func(v Verdict) gate.Verdict { return asGate[v] }}
 
@@ -37,17 +37,16 @@ func shown(witness []*Attempt) []*Attempt { return witness[:min(len(witness), sh
 
 // told is an attempt in a line.
 func told(a *Attempt) string {
-	t := a.Told()
-	line := fmt.Sprintf("request %d (%s, target %d), sent %.3f ms, answered %.3f ms: %s", t.Request, t.Phase, t.Target, t.Sent, t.Received, t.Outcome)
+	line := fmt.Sprintf("request %d (%s, target %d), sent %.3f ms, answered %.3f ms: %s", a.N, a.Phase, a.Target, milliseconds(a.Sent), milliseconds(a.Received), a.Outcome)
 	switch {
-	case t.Error != "":
-		line += ", " + t.Error
-	case t.Outcome == Denied:
-		line += fmt.Sprintf(", %d, Retry-After %d", t.Status, t.RetryAfter)
+	case a.Err != "":
+		line += ", " + a.Err
+	case a.Outcome == Denied:
+		line += fmt.Sprintf(", %d, Retry-After %d", a.Status, a.RetryAfter)
 	default:
-		line += fmt.Sprintf(", %d, %d of %d remaining", t.Status, t.Remaining, t.Limit)
+		line += fmt.Sprintf(", %d, %d of %d remaining", a.Status, a.Remaining, a.Limit)
 	}
-	if t.Spoofed {
+	if a.Spoofed {
 		line += ", claiming another address"
 	}
 	return line
@@ -112,11 +111,11 @@ func junit(w io.Writer, s *Summary) error {
 			suite.Add("verified", class, asGate[t.Verdict], t.Why, t.Why)
 		}
 		for _, f := range t.Findings {
-			body := f.Why
+			body := []string{f.Why}
 			for _, a := range shown(f.Witness) {
-				body += "\n" + told(a)
+				body = append(body, told(a))
 			}
-			suite.Add(f.Property, class, asGate[f.Verdict], f.Property+": "+string(f.Verdict), body)
+			suite.Add(f.Property, class, asGate[f.Verdict], f.Property+": "+string(f.Verdict), strings.Join(body, "\n"))
 		}
 	}
 	return suite.Write(w)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -44,10 +45,10 @@ type Summary struct {
 		Sent     int `json:"sent"`
 		Overhead int `json:"overhead"` // of them for verify's own needs: a key, a clock
 	} `json:"requests"`
-	Policies    []*Trial  `json:"policies"`
-	NotVerified []Skipped `json:"not_verified"`
-	Verdict     Verdict   `json:"verdict"`
-	Reasons     []string  `json:"reasons"`
+	Policies    []*Trial `json:"policies"`
+	NotVerified []*Trial `json:"not_verified"` // nobody asked for them by name
+	Verdict     Verdict  `json:"verdict"`
+	Reasons     []string `json:"reasons"`
 }
 
 // Trial is one policy's.
@@ -63,12 +64,7 @@ type Trial struct {
 	Verdict  Verdict   `json:"verdict"`
 	Why      string    `json:"why,omitzero"` // nothing could be asked
 	Findings []Finding `json:"findings"`
-}
-
-// Skipped is a policy that was not verified, and that nobody asked for by name.
-type Skipped struct {
-	Policy string `json:"policy"`
-	Why    string `json:"why"`
+	skipped  bool
 }
 
 // Run verifies policies, all at once. An error means that nothing was sent.
@@ -77,92 +73,75 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Summary{Schema: "gatehouse.verify/1", ToolVersion: o.ToolVersion, StartedAt: time.Now().UTC(), Policies: []*Trial{}, NotVerified: []Skipped{}, Reasons: []string{}}
+	s := &Summary{Schema: "gatehouse.verify/1", ToolVersion: o.ToolVersion, StartedAt: time.Now().UTC(), Policies: []*Trial{}, NotVerified: []*Trial{}, Reasons: []string{}}
 	for _, n := range nodes {
 		s.Targets = append(s.Targets, n.name)
 	}
-	var mu sync.Mutex // of the summary and the progress
-	tell := func(format string, args ...any) {
-		mu.Lock()
-		defer mu.Unlock()
-		fmt.Fprintf(o.Progress, format+"\n", args...)
-	}
+	var overhead atomic.Int64
 	key := sync.OnceValues(func() (string, error) {
-		c := newClient(Policies()[0], nodes, true)
+		c := newClient(&o, Policies()[0], nodes)
 		defer c.close()
-		c.domain = o.Domain
-		mu.Lock()
-		s.Requests.Overhead++
-		mu.Unlock()
+		overhead.Add(1)
 		return c.signUp(ctx)
 	})
-	trials := make([]*Trial, len(Policies()))
-	skipped := make([]*Skipped, len(trials))
 	var wg sync.WaitGroup
+	var progress sync.Mutex
+	trials := make([]*Trial, len(Policies()))
 	for i, p := range Policies() {
 		named := slices.Contains(o.Policies, p.Name)
 		if !named && len(o.Policies) > 0 {
 			continue
 		}
 		wg.Go(func() {
-			c := newClient(p, nodes, o.Loopback)
+			c := newClient(&o, p, nodes)
 			defer c.close()
-			c.domain, c.secret = o.Domain, o.Secret
 			subject := Subject{Policy: p, Targets: s.Targets, Windows: o.Windows, Send: c.send, Alone: o.Loopback && !p.Shared && (!p.NeedsKey || len(o.Keys) == 0)}
 			if !named {
 				subject.Longest = longest
 			}
 			var e *Evidence
-			err := prepare(c, &o, key)
+			err := c.prepare(&o, key)
+			if err == nil && p.signed {
+				overhead.Add(1)
+				c.readClock(ctx)
+			}
 			if err == nil {
-				if p.signed {
-					mu.Lock()
-					s.Requests.Overhead++
-					mu.Unlock()
-					c.readClock(ctx)
-				}
 				e, err = Try(ctx, subject)
 			}
-			if untried, ok := errors.AsType[*Untried](err); ok && untried.Configured && !named {
-				skipped[i] = &Skipped{p.Name, untried.Why}
-				tell("%s: NOT VERIFIED: %s", p.Name, untried.Why)
-				return
-			}
 			trials[i] = newTrial(p.Name, subject.Alone, e, err)
-			tell("%s: %s", p.Name, trials[i].Verdict)
+			untried, ok := errors.AsType[*UntriedError](err)
+			trials[i].skipped = ok && untried.Configured && !named
+			progress.Lock()
+			defer progress.Unlock()
+			if trials[i].skipped {
+				fmt.Fprintf(o.Progress, "%s: NOT VERIFIED: %s\n", p.Name, untried.Why)
+			} else {
+				fmt.Fprintf(o.Progress, "%s: %s\n", p.Name, trials[i].Verdict)
+			}
 		})
 	}
 	wg.Wait()
-	for i := range trials {
-		if trials[i] != nil {
-			s.Policies = append(s.Policies, trials[i])
-		}
-		if skipped[i] != nil {
-			s.NotVerified = append(s.NotVerified, *skipped[i])
-		}
-	}
-	s.conclude(ctx)
+	s.Requests.Overhead = int(overhead.Load())
+	s.conclude(ctx, trials)
 	return s, nil
 }
 
 // prepare finds what a policy's requests need.
-func prepare(c *client, o *Options, signUp func() (string, error)) (err error) {
+func (c *client) prepare(o *Options, signUp func() (string, error)) (err error) {
 	switch p := c.policy; {
 	case p.signed && c.secret == "":
-		return &Untried{Why: "nothing can sign its events: set GATEHOUSE_STRIPE_WEBHOOK_SECRETS", Configured: true}
+		return &UntriedError{Why: "nothing can sign its events: set GATEHOUSE_STRIPE_WEBHOOK_SECRETS", Configured: true}
 	case !p.NeedsKey:
 	case len(o.Keys) > 0 && p.Name == "api":
 		c.key = o.Keys[len(o.Keys)-1]
 	case len(o.Keys) > 0:
 		c.key = o.Keys[0]
 	case !o.Loopback:
-		return &Untried{Why: "it needs an API key: add --keys-file", Configured: true}
+		return &UntriedError{Why: "it needs an API key: add --keys-file", Configured: true}
 	default:
-		if c.key, err = signUp(); err != nil {
-			return &Untried{Why: err.Error()}
-		}
+		c.key, err = signUp()
 	}
-	return nil
+	return err
 }
 
 func newTrial(policy string, alone bool, e *Evidence, err error) *Trial {
@@ -187,26 +166,31 @@ func worse(a, b Verdict) Verdict {
 	return order[max(slices.Index(order, a), slices.Index(order, b))]
 }
 
-func (s *Summary) conclude(ctx context.Context) {
+func (s *Summary) conclude(ctx context.Context, trials []*Trial) {
 	s.Seconds = time.Since(s.StartedAt).Round(time.Millisecond).Seconds()
 	s.Interrupted = ctx.Err() != nil
-	s.Requests.Sent = s.Requests.Overhead
-	s.Verdict = Proved
-	if len(s.Policies) == 0 {
-		s.Verdict = Undecidable
-		s.Reasons = append(s.Reasons, "no policy was verified")
-	}
-	for _, t := range s.Policies {
-		s.Requests.Sent += t.Sent
-		s.Verdict = worse(s.Verdict, t.Verdict)
-		if t.Why != "" {
+	s.Requests.Sent, s.Verdict = s.Requests.Overhead, Proved
+	for _, t := range trials {
+		switch {
+		case t == nil:
+			continue
+		case t.skipped:
+			s.NotVerified = append(s.NotVerified, t)
+			continue
+		case t.Why != "":
 			s.Reasons = append(s.Reasons, t.Policy+": "+t.Why)
 		}
+		s.Policies = append(s.Policies, t)
+		s.Requests.Sent += t.Sent
+		s.Verdict = worse(s.Verdict, t.Verdict)
 		for _, f := range t.Findings {
 			if f.Verdict != Proved {
 				s.Reasons = append(s.Reasons, fmt.Sprintf("%s: %s is %s: %s", t.Policy, f.Property, f.Verdict, f.Why))
 			}
 		}
+	}
+	if len(s.Policies) == 0 {
+		s.Verdict, s.Reasons = Undecidable, append(s.Reasons, "no policy was verified")
 	}
 	slices.SortStableFunc(s.Reasons, func(a, b string) int { // violations first
 		return cmp.Compare(strings.Count(b, " is violated: "), strings.Count(a, " is violated: "))
@@ -222,28 +206,25 @@ func (s *Summary) JSON() ([]byte, error) {
 	return append(text, '\n'), nil
 }
 
-// Told is an attempt as reports have it.
-type Told struct {
-	Request    int     `json:"request"`
-	Phase      string  `json:"phase"`
-	Target     int     `json:"target"` // counted from 0
-	Spoofed    bool    `json:"spoofed"`
-	Sent       float64 `json:"sent_ms"` // since the first
-	Received   float64 `json:"received_ms"`
-	Status     int     `json:"status"`
-	Outcome    Outcome `json:"outcome"`
-	Code       string  `json:"code,omitzero"`
-	Limit      int     `json:"limit"` // -1: none, likewise below
-	Remaining  int     `json:"remaining"`
-	RetryAfter int     `json:"retry_after"`
-	Error      string  `json:"error,omitzero"`
-}
-
-// Told is what reports say of it.
-func (a *Attempt) Told() Told {
-	ms := func(d time.Duration) float64 { return float64(d.Round(time.Microsecond)) / float64(time.Millisecond) }
-	return Told{a.N, string(a.Phase), a.Target, a.Spoofed, ms(a.Sent), ms(a.Received), a.Status, a.Outcome, a.Code, a.Limit, a.Remaining, a.RetryAfter, a.Err}
-}
-
 // MarshalJSON is for a witness in summary.json.
-func (a *Attempt) MarshalJSON() ([]byte, error) { return json.Marshal(a.Told()) }
+func (a *Attempt) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Request    int     `json:"request"`
+		Phase      phase   `json:"phase"`
+		Target     int     `json:"target"` // counted from 0
+		Spoofed    bool    `json:"spoofed"`
+		Sent       float64 `json:"sent_ms"` // since the first
+		Received   float64 `json:"received_ms"`
+		Status     int     `json:"status"`
+		Outcome    Outcome `json:"outcome"`
+		Code       string  `json:"code,omitzero"`
+		Limit      int     `json:"limit"` // -1: none, likewise below
+		Remaining  int     `json:"remaining"`
+		RetryAfter int     `json:"retry_after"`
+		Error      string  `json:"error,omitzero"`
+	}{a.N, a.Phase, a.Target, a.Spoofed, milliseconds(a.Sent), milliseconds(a.Received), a.Status, a.Outcome, a.Code, a.Limit, a.Remaining, a.RetryAfter, a.Err})
+}
+
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
+}

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/http"
 	"regexp"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -42,14 +42,14 @@ const (
 	inFlight = 64 // requests at once
 )
 
-// An Untried policy could not be asked about its limit.
-type Untried struct {
+// An UntriedError is why a policy could not be asked about its limit.
+type UntriedError struct {
 	Why string
 	// Configured is for what an operator chose: it is off, or not set up.
 	Configured bool
 }
 
-func (u *Untried) Error() string { return u.Why }
+func (u *UntriedError) Error() string { return u.Why }
 
 // errEnough ends a scenario whose rest could show nothing.
 var errEnough = errors.New("enough")
@@ -58,18 +58,19 @@ type scenario struct {
 	Evidence
 	subject Subject
 	epoch   time.Time
+	turn    int  // the target asked last
 	used    bool // when it began somebody had taken places
 }
 
 // Try asks a policy about its limit until the scenario is through, or nothing
-// more can be learned. An *Untried error means that it told of no limit.
+// more can be learned. An *UntriedError error means that it told of no limit.
 func Try(ctx context.Context, subject Subject) (*Evidence, error) {
 	s := &scenario{
 		subject: subject, epoch: time.Now(),
 		Evidence: Evidence{Policy: subject.Policy, Targets: subject.Targets, Alone: subject.Alone, Dead: make([]string, len(subject.Targets))},
 	}
 	err := s.run(ctx)
-	if untried, ok := errors.AsType[*Untried](err); ok {
+	if untried, ok := errors.AsType[*UntriedError](err); ok {
 		return nil, untried
 	}
 	if ctx.Err() != nil {
@@ -95,8 +96,7 @@ func (s *scenario) run(ctx context.Context) error {
 	}
 	s.readWindow()
 	for _, at := range []float64{0.15, 0.3, 0.45, 0.6, 0.75, 0.9} {
-		s.until(ctx, began+s.part(at))
-		if err := s.send(ctx, hammer, 6, 6); err != nil {
+		if err := s.sendAt(ctx, began+s.part(at), hammer, 6, 6); err != nil {
 			return err
 		}
 	}
@@ -124,27 +124,23 @@ func (s *scenario) straddle(ctx context.Context) error {
 			gone = max(gone, a.Received+s.longer())
 		}
 	}
-	s.until(ctx, max(gone, anchor.Received+s.part(0.6)))
-	filled := s.now()
-	if err := s.send(ctx, fill, s.Limit-1+extra, 0); err != nil {
-		return err
-	}
-	if s.now() < anchor.Sent+s.part(0.95) {
-		s.until(ctx, anchor.Sent+s.part(0.95))
-		if err := s.send(ctx, hammer, 2, 2); err != nil {
-			return err
+	late := max(gone, anchor.Received+s.part(0.6))
+	for _, step := range []struct {
+		at             time.Duration
+		phase          phase
+		plain, spoofed int
+	}{
+		{late, fill, s.Limit - 1 + extra, 0},
+		{anchor.Sent + s.part(0.95), hammer, 2, 2},
+		{anchor.Received + s.longer(), freed, 1, 0},
+		{0, beyond, 1, 1},
+		{late + s.part(0.6), hammer, 2, 2},
+		{late + s.part(0.9), hammer, 2, 2},
+	} {
+		if step.phase == hammer && s.now() > step.at {
+			continue // filling took too long
 		}
-	}
-	s.until(ctx, anchor.Received+s.longer())
-	if err := s.send(ctx, freed, 1, 0); err != nil {
-		return err
-	}
-	if err := s.send(ctx, beyond, 1, 1); err != nil {
-		return err
-	}
-	for _, at := range []float64{0.6, 0.9} {
-		s.until(ctx, filled+s.part(at))
-		if err := s.send(ctx, hammer, 2, 2); err != nil {
+		if err := s.sendAt(ctx, step.at, step.phase, step.plain, step.spoofed); err != nil {
 			return err
 		}
 	}
@@ -153,36 +149,31 @@ func (s *scenario) straddle(ctx context.Context) error {
 
 // open learns the limit from each target's first answer.
 func (s *scenario) open(ctx context.Context) error {
-	for i := range s.Targets {
-		if s.Dead[i] == "" {
-			s.one(ctx, opening, i, false)
-		}
-	}
-	s.bury()
-	if ctx.Err() != nil {
-		return &Untried{Why: "it was interrupted"}
-	}
-	if len(s.Attempts) == 0 {
-		return &Untried{Why: fmt.Sprintf("no target answers: %s", s.Dead[0])}
+	_ = s.send(ctx, opening, s.alive(), 0) // what it came to is in the answers
+	switch {
+	case ctx.Err() != nil:
+		return &UntriedError{Why: "it was interrupted"}
+	case len(s.Attempts) == 0:
+		return &UntriedError{Why: "no target answers: " + s.Dead[0]}
 	}
 	first := &s.Attempts[0]
-	if i := slices.IndexFunc(s.Attempts, func(a Attempt) bool { return a.Outcome != Unclear }); i >= 0 {
-		first = &s.Attempts[i]
+	for i := range s.Attempts {
+		if a := &s.Attempts[i]; a.Outcome != Unclear && (first.Outcome == Unclear || a.Remaining > first.Remaining) {
+			first = a
+		}
 	}
 	s.Limit, s.Seconds = first.Limit, first.Window
 	s.Window = time.Duration(s.Seconds) * time.Second
 	s.used = first.Remaining >= 0 && first.Remaining != s.Limit-1
 	switch {
 	case first.Outcome == Admitted && first.bare():
-		return &Untried{Why: "it is off: its answers have no header fields of a limit, so nothing is promised", Configured: true}
-	case first.Outcome == Unclear && s.Policy.path == webhooks && first.Status == 503:
-		return &Untried{Why: "it is not set up: " + first.told(), Configured: true}
+		return &UntriedError{Why: "it is off: its answers have no header fields of a limit, so nothing is promised", Configured: true}
 	case first.Outcome == Unclear:
-		return &Untried{Why: "its first answer was not its own: " + first.told()}
+		return &UntriedError{Why: "its first answer was not its own: " + first.told(), Configured: s.Policy.path == webhooks && first.Status == http.StatusServiceUnavailable}
 	case s.Limit < 1 || s.Seconds < 1:
-		return &Untried{Why: fmt.Sprintf("its first answer (%s) has no X-RateLimit-Limit, or no RateLimit-Policy with a window", first.told())}
+		return &UntriedError{Why: fmt.Sprintf("its first answer (%s) has no X-RateLimit-Limit, or no RateLimit-Policy with a window", first.told())}
 	case s.subject.Longest > 0 && s.Window > s.subject.Longest:
-		return &Untried{Why: fmt.Sprintf("its window is %s: name it with --policy %s to wait for so long", s.Window, s.Policy.Name), Configured: true}
+		return &UntriedError{Why: fmt.Sprintf("its window is %s: name it with --policy %s to wait for so long", s.Window, s.Policy.Name), Configured: true}
 	}
 	return nil
 }
@@ -200,8 +191,7 @@ func (s *scenario) retry(ctx context.Context) error {
 		if told.RetryAfter < 0 || wait > frees+2*time.Second {
 			wait = frees + time.Second
 		}
-		s.until(ctx, wait)
-		if err := s.send(ctx, retry, 1, 0); err != nil {
+		if err := s.sendAt(ctx, wait, retry, 1, 0); err != nil {
 			return err
 		}
 		if s.Attempts[len(s.Attempts)-1].Outcome == Admitted {
@@ -240,69 +230,66 @@ func (s *scenario) until(ctx context.Context, t time.Duration) {
 	}
 }
 
-// send makes requests at once over all targets that live, some of them with
-// header fields that claim other clients.
-func (s *scenario) send(ctx context.Context, p phase, plain, spoofed int) error {
-	before := len(s.Attempts)
-	var live []int
-	for i, why := range s.Dead {
+func (s *scenario) sendAt(ctx context.Context, t time.Duration, p phase, plain, spoofed int) error {
+	s.until(ctx, t)
+	return s.send(ctx, p, plain, spoofed)
+}
+
+// alive is how many targets have not been given up.
+func (s *scenario) alive() (n int) {
+	for _, why := range s.Dead {
 		if why == "" {
-			live = append(live, i)
+			n++
 		}
 	}
-	if len(live) == 0 {
+	return n
+}
+
+// send makes requests at once, the living targets taking turns, some of them
+// with header fields that claim other clients. Targets that can't be reached
+// are given up; what never left is no evidence.
+func (s *scenario) send(ctx context.Context, p phase, plain, spoofed int) error {
+	if s.alive() == 0 {
 		s.Stopped = "no target answers any more: " + s.Dead[0]
 		return errEnough
 	}
+	made := make([]Attempt, plain+spoofed)
+	slots := make(chan struct{}, inFlight)
 	var wg sync.WaitGroup
-	var mu sync.Mutex
-	turn := make(chan struct{}, inFlight)
-	for i := range plain + spoofed {
-		turn <- struct{}{}
+	for i := range made {
+		for s.turn = (s.turn + 1) % len(s.Dead); s.Dead[s.turn] != ""; {
+			s.turn = (s.turn + 1) % len(s.Dead)
+		}
 		s.Sent++
-		ask := Ask{N: s.Sent, Target: live[s.Sent%len(live)], Spoofed: i >= plain, Epoch: s.epoch}
+		ask := Ask{N: s.Sent, Target: s.turn, Spoofed: i >= plain, Epoch: s.epoch}
+		slots <- struct{}{}
 		wg.Go(func() {
-			a := s.make(ctx, p, ask)
-			mu.Lock()
-			s.Attempts = append(s.Attempts, a)
-			mu.Unlock()
-			<-turn
+			made[i] = s.subject.Send(ctx, ask)
+			made[i].Ask, made[i].Phase = ask, p
+			made[i].Outcome = s.Policy.outcome(&made[i])
+			<-slots
 		})
 	}
 	wg.Wait()
+	unclear := 0
+	for _, a := range made {
+		if a.Unsent {
+			s.Dead[a.Target] = a.Err
+			continue
+		}
+		s.Attempts = append(s.Attempts, a)
+		if a.Outcome == Unclear {
+			unclear++
+		}
+	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	slices.SortFunc(s.Attempts, func(a, b Attempt) int { return a.N - b.N })
-	s.bury()
-	if came := s.Attempts[min(before, len(s.Attempts)):]; len(came) > 0 && !slices.ContainsFunc(came, func(a Attempt) bool { return a.Outcome != Unclear }) {
-		s.Stopped = fmt.Sprintf("from request %d on no answer was the policy's: %s", came[0].N, came[0].told())
+	if unclear > 0 && unclear == len(made) {
+		s.Stopped = fmt.Sprintf("from request %d on no answer was the policy's: %s", made[0].N, made[0].told())
 		return errEnough
 	}
 	return nil
-}
-
-func (s *scenario) one(ctx context.Context, p phase, target int, spoofed bool) {
-	s.Sent++
-	s.Attempts = append(s.Attempts, s.make(ctx, p, Ask{N: s.Sent, Target: target, Spoofed: spoofed, Epoch: s.epoch}))
-}
-
-func (s *scenario) make(ctx context.Context, p phase, ask Ask) Attempt {
-	a := s.subject.Send(ctx, ask)
-	a.Ask, a.Phase = ask, p
-	a.Outcome = s.Policy.outcome(&a)
-	return a
-}
-
-// bury gives up targets that can't be reached. What never left them is no
-// evidence.
-func (s *scenario) bury() {
-	for _, a := range s.Attempts {
-		if a.Unsent {
-			s.Dead[a.Target] = a.Err
-		}
-	}
-	s.Attempts = slices.DeleteFunc(s.Attempts, func(a Attempt) bool { return a.Unsent })
 }
 
 var windowForm = regexp.MustCompile(`^Rate limit exceeded\. Maximum \d+ [A-Za-z ]+ per ([0-9.]+) seconds`)
@@ -310,16 +297,15 @@ var windowForm = regexp.MustCompile(`^Rate limit exceeded\. Maximum \d+ [A-Za-z 
 // readWindow takes the window from a refusal's message where that is more
 // exact: the header fields have whole seconds, rounded up.
 func (s *scenario) readWindow() {
-	for _, a := range s.of(Denied) {
-		m := windowForm.FindStringSubmatch(a.Message)
-		if m == nil {
-			return
-		}
+	denied := s.of(Denied)
+	if len(denied) == 0 {
+		return
+	}
+	if m := windowForm.FindStringSubmatch(denied[0].Message); m != nil {
 		seconds, err := strconv.ParseFloat(m[1], 64)
-		if err == nil && seconds > 0 && math.Ceil(seconds) == float64(s.Seconds) {
+		if err == nil && math.Ceil(seconds) == float64(s.Seconds) {
 			s.Window = time.Duration(math.Round(seconds * float64(time.Second)))
 		}
-		return
 	}
 }
 

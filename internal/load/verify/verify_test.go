@@ -187,7 +187,7 @@ func TestUntried(t *testing.T) {
 		{"the key is unknown", "401 INVALID_API_KEY", false, func(f *fake) { f.revoked = 1 }},
 	} {
 		_, _, err := try(t, 1, 10, time.Minute, tt.shape)
-		untried, ok := errors.AsType[*Untried](err)
+		untried, ok := errors.AsType[*UntriedError](err)
 		if !ok || !strings.Contains(untried.Why, tt.why) || untried.Configured != tt.configured {
 			t.Errorf("%s: %v; want %q", tt.name, err, tt.why)
 		}
