@@ -110,7 +110,7 @@ func TestLoadVerify(t *testing.T) {
 func TestLoadVerifyOff(t *testing.T) {
 	t.Parallel()
 	n := startNodeWith(t, []string{"GATEHOUSE_LIMIT_ONBOARDING=off", "GATEHOUSE_LIMIT_AUTH_FAILURE=5/3s", "GATEHOUSE_LIMIT_CREDENTIAL_EXCHANGE=10/1h"}, newDatabase(t))
-	o, v := runVerify(t, nil, "--target", n.url)
+	o, v := runVerify(t, nil, "--target", n.url, "--windows", "1")
 	if o.code != exitOK || len(v.Policies) != 1 || len(v.NotVerified) != 5 {
 		t.Errorf("exit code %d, %d verified and %d not; want auth_failure alone:\n%s%s", o.code, len(v.Policies), len(v.NotVerified), o.stdout, o.stderr)
 	}
@@ -149,7 +149,7 @@ func TestLoadVerifyCatchesLiars(t *testing.T) {
 				t.Cleanup(s.Close)
 				targets = append(targets, s.URL)
 			}
-			o, v := runVerify(t, nil, "--policy", "onboarding", "--json", "--target", strings.Join(targets, ","))
+			o, v := runVerify(t, nil, "--policy", "onboarding", "--windows", "1", "--json", "--target", strings.Join(targets, ","))
 			if o.code != exitFailed || v.Verdict != "violated" || !strings.HasPrefix(o.stdout, "{") {
 				t.Fatalf("exit code %d, verdict %s; want 1 and violated, as JSON\n%s%s", o.code, v.Verdict, o.stdout, o.stderr)
 			}
@@ -201,7 +201,7 @@ func TestLoadVerifyWithADeadNode(t *testing.T) {
 	closed.Close()
 	s := httptest.NewServer(liar(5, 5, 3*time.Second))
 	defer s.Close()
-	o, v := runVerify(t, nil, "--policy", "onboarding", "--target", closed.URL+","+s.URL)
+	o, v := runVerify(t, nil, "--windows", "1", "--policy", "onboarding", "--target", closed.URL+","+s.URL)
 	if o.code != exitUnknown || len(v.Reasons) != 1 || !strings.Contains(v.Reasons[0], closed.URL+" was given up: ") {
 		t.Errorf("exit code %d, reasons %q; want 3 for the dead node alone\n%s", o.code, v.Reasons, o.stdout)
 	}

@@ -142,7 +142,7 @@ func (f *fake) answer(ask Ask) Answer {
 		case f.hasty:
 			seconds = 1
 		case f.sluggish:
-			seconds += 3
+			seconds += []int{3, 3600}[f.asked%2]
 		}
 		h.Set("Retry-After", strconv.Itoa(max(seconds, 1)))
 		policy := Policies()[0]

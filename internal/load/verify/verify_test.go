@@ -27,6 +27,9 @@ func try(t *testing.T, seed uint64, limit int, window time.Duration, shape func(
 			if took := time.Since(f.began); took > 5*window+5*time.Second && !slices.ContainsFunc(found, func(f Finding) bool { return f.Verdict == Violated }) {
 				t.Errorf("seed %d: it took %s for a window of %s", seed, took, window)
 			}
+			if took := time.Since(f.began); took > 10*window+10*time.Second {
+				t.Errorf("seed %d: it took %s for a window of %s, whatever it was told", seed, took, window)
+			}
 			if f.asked < 100 {
 				t.Errorf("it asked only %d times: a sign-up for a key is more than a hundredth of that", f.asked)
 			}
@@ -197,23 +200,27 @@ func TestUntried(t *testing.T) {
 // An interrupted scenario ends at once, and what it has seen stands.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		f := newFake(1, 10, time.Minute)
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		defer cancel()
-		e, err := Try(ctx, Subject{Policy: Policies()[0], Targets: []string{"one"}, Alone: true, Windows: 5, Send: f.send})
-		if err != nil {
-			t.Fatal(err)
-		}
-		by := verdicts(Judge(e))
-		if f := by["engages exactly at the limit"]; f.Verdict != Proved {
-			t.Errorf("%+v; want it proved before", f)
-		}
-		if f := by["places come back after a window"]; f.Verdict != Undecidable || f.Why != "it was interrupted" {
-			t.Errorf("%+v; want it undecidable", f)
-		}
-		if took := time.Since(f.began); took != 30*time.Second {
-			t.Errorf("it took %s, want it to end at once", took)
-		}
-	})
+	for _, after := range []time.Duration{30 * time.Second, 80 * time.Second} { // among refusals, and before the second window is filled
+		synctest.Test(t, func(t *testing.T) { interrupt(t, after) })
+	}
+}
+
+func interrupt(t *testing.T, after time.Duration) {
+	f := newFake(1, 10, time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), after)
+	defer cancel()
+	e, err := Try(ctx, Subject{Policy: Policies()[0], Targets: []string{"one"}, Alone: true, Windows: 5, Send: f.send})
+	if err != nil {
+		t.Fatal(err)
+	}
+	by := verdicts(Judge(e))
+	if f := by["engages exactly at the limit"]; f.Verdict != Proved {
+		t.Errorf("%+v; want it proved before", f)
+	}
+	if f := by["places come back after a window"]; f.Verdict != Undecidable || f.Why != "it was interrupted" {
+		t.Errorf("%+v; want it undecidable", f)
+	}
+	if took := time.Since(f.began); took != after {
+		t.Errorf("it took %s, want it to end at once", took)
+	}
 }
