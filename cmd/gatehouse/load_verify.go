@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -135,8 +133,9 @@ func (l *loadVerify) options() (o verify.Options, err error) {
 		return o, fmt.Errorf("--windows %g: want 1 to 1000", l.windows)
 	}
 	if l.keysFile != "" {
-		if o.Keys, err = readKeys(l.keysFile); err != nil {
-			return o, err
+		text, err := readBounded(l.keysFile)
+		if o.Keys = strings.Fields(string(text)); err != nil || len(o.Keys) == 0 {
+			return o, errors.Join(fmt.Errorf("--keys-file %s has no keys", l.keysFile), err)
 		}
 	}
 	first, _, _ := strings.Cut(os.Getenv("GATEHOUSE_STRIPE_WEBHOOK_SECRETS"), ",")
@@ -145,24 +144,6 @@ func (l *loadVerify) options() (o verify.Options, err error) {
 		l.out = "load-verify-" + time.Now().UTC().Format("20060102T150405Z")
 	}
 	return o, nil
-}
-
-// readKeys reads API keys, one a line.
-func readKeys(file string) (keys []string, err error) {
-	text, err := readBounded(file)
-	if err != nil {
-		return nil, fmt.Errorf("--keys-file: %w", err)
-	}
-	lines := bufio.NewScanner(bytes.NewReader(text))
-	for lines.Scan() {
-		if key := strings.TrimSpace(lines.Text()); key != "" {
-			keys = append(keys, key)
-		}
-	}
-	if err := lines.Err(); err != nil || len(keys) == 0 {
-		return nil, errors.Join(fmt.Errorf("--keys-file %s has no keys", file), err)
-	}
-	return keys, nil
 }
 
 // conclude prints the result and turns it into an exit code. What can't be

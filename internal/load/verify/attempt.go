@@ -43,12 +43,12 @@ const (
 type Answer struct {
 	Status                              int
 	Code, Message                       string
-	Limit, Remaining, Reset, RetryAfter int    // X-RateLimit-…, Retry-After
-	Policy                              string // the name in RateLimit-Policy, "" for none
-	Quota, Window                       int    // q and w there
-	RName                               string // the name in RateLimit
-	R, T                                int    // r and t there
-	Date                                time.Time
+	Limit, Remaining, Reset, RetryAfter int       // X-RateLimit-…, Retry-After
+	Policy                              string    // the name in RateLimit-Policy, "" for none
+	Quota, Window                       int       // q and w there
+	RName                               string    // the name in RateLimit
+	R, T                                int       // r and t there
+	Date                                time.Time // decides nothing; signatures need it
 }
 
 var (

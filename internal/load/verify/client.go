@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/hmac"
@@ -113,7 +112,7 @@ func (c *client) close() {
 }
 
 // send makes one request of the policy's kind.
-func (c *client) send(ctx context.Context, ask Ask) (a Attempt) {
+func (c *client) send(ctx context.Context, ask Ask) Attempt {
 	h := http.Header{"Content-Type": {"application/json"}}
 	body := c.policy.body
 	switch {
@@ -133,21 +132,7 @@ func (c *client) send(ctx context.Context, ask Ask) (a Attempt) {
 		h.Set("Forwarded", "for="+claim)
 		h.Set("User-Agent", "verify/"+claim)
 	}
-	answer, err := c.post(ctx, ask, c.policy.path, h, body, &a)
-	if err != nil {
-		a.Err = err.Error()
-		return a
-	}
-	a.Answer = readAnswer(answer.status, answer.header)
-	var problem struct {
-		Error struct {
-			Code    string `json:"code"`
-			Message string `json:"message"`
-		} `json:"error"`
-	}
-	if json.Unmarshal(answer.body, &problem) == nil { // else the answer is no error of the contract's
-		a.Code, a.Message = clean(problem.Error.Code), clean(problem.Error.Message)
-	}
+	a, _ := c.post(ctx, ask, c.policy.path, h, body)
 	return a
 }
 
@@ -163,21 +148,15 @@ func sign(secret string, at time.Time, body string) string {
 	return "t=" + t + ",v1=" + hex.EncodeToString(mac.Sum(nil))
 }
 
-type answer struct {
-	status int
-	header http.Header
-	body   []byte
-}
-
-// post sends once. The decision lies between the instants that it sets: before
+// post sends once. The decision lies between the instants that it notes: before
 // the request is written, and once the answer's header is here. net/http
 // repeats nothing of what was written: it can't read the body again.
-func (c *client) post(ctx context.Context, ask Ask, path string, h http.Header, body string, a *Attempt) (answer, error) {
+func (c *client) post(ctx context.Context, ask Ask, path string, h http.Header, body string) (a Attempt, text []byte) {
 	var wrote atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }})
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.nodes[ask.Target].url.JoinPath(path).String(), io.NopCloser(strings.NewReader(body)))
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }})
+	req, err := http.NewRequestWithContext(traced, http.MethodPost, c.nodes[ask.Target].url.JoinPath(path).String(), io.NopCloser(strings.NewReader(body)))
 	if err != nil {
-		return answer{}, err
+		return Attempt{Err: err.Error(), Unsent: true}, nil
 	}
 	req.Header, req.ContentLength = h, int64(len(body))
 	a.Sent = time.Since(ask.Epoch)
@@ -187,50 +166,51 @@ func (c *client) post(ctx context.Context, ask Ask, path string, h http.Header, 
 		if inner, ok := errors.AsType[*url.Error](err); ok {
 			err = inner.Err // the URL is told elsewhere
 		}
-		a.Unsent = !wrote.Load() && ctx.Err() == nil
-		return answer{}, err
+		a.Err, a.Unsent = err.Error(), !wrote.Load() && ctx.Err() == nil
+		return a, nil
 	}
 	defer resp.Body.Close()
-	var text bytes.Buffer
-	_, err = io.Copy(&text, io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		text.Reset() // the decision is in the header, and a body cut off has no message
+	a.Answer = readAnswer(resp.StatusCode, resp.Header)
+	var problem struct {
+		Error struct {
+			Code    string `json:"code"`
+			Message string `json:"message"`
+		} `json:"error"`
 	}
-	return answer{resp.StatusCode, resp.Header, text.Bytes()}, nil
+	text, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err == nil && json.Unmarshal(text, &problem) == nil { // else it is no error of the contract's, or was cut off
+		a.Code, a.Message = clean(problem.Error.Code), clean(problem.Error.Message)
+	}
+	return a, text
 }
 
 // first posts to the first target that answers.
-func (c *client) first(ctx context.Context, path, body string) (got answer, err error) {
+func (c *client) first(ctx context.Context, path, body string) (a Attempt, text []byte) {
 	for i := range c.nodes {
-		got, err = c.post(ctx, Ask{Target: i, Epoch: time.Now()}, path, http.Header{"Content-Type": {"application/json"}}, body, new(Attempt))
-		if err == nil {
+		if a, text = c.post(ctx, Ask{Target: i, Epoch: time.Now()}, path, http.Header{"Content-Type": {"application/json"}}, body); a.Err == "" {
 			break
 		}
 	}
-	return got, err
+	return a, text
 }
 
 // signUp makes a customer at a load test's domain, for its key.
 func (c *client) signUp(ctx context.Context) (key string, err error) {
-	got, err := c.first(ctx, Policies()[0].path, c.signUpBody(0))
-	if err != nil {
-		return "", fmt.Errorf("sign up for an API key: %w", err)
-	}
+	a, text := c.first(ctx, Policies()[0].path, c.signUpBody(0))
 	var opened struct {
 		Key string `json:"api_key"`
 	}
-	if json.Unmarshal(got.body, &opened) != nil || opened.Key == "" {
-		return "", fmt.Errorf("a sign-up for an API key was answered %d %s", got.status, clean(string(got.body)))
+	if json.Unmarshal(text, &opened) != nil || opened.Key == "" {
+		return "", fmt.Errorf("a sign-up for an API key came to nothing: %s", a.told())
 	}
 	return opened.Key, nil
 }
 
 // readClock learns how far the target's clock is ahead: a signature has a time.
-// Any answer tells, and this one is not counted by any policy.
+// Any answer tells, and no policy counts this one.
 func (c *client) readClock(ctx context.Context) {
-	got, err := c.first(ctx, "/livez", "")
-	if date, wrong := http.ParseTime(got.header.Get("Date")); err == nil && wrong == nil {
-		c.ahead = time.Until(date)
+	if a, _ := c.first(ctx, "/livez", ""); !a.Date.IsZero() {
+		c.ahead = time.Until(a.Date)
 	}
 }
 

@@ -249,6 +249,9 @@ func (s *scenario) alive() (n int) {
 // with header fields that claim other clients. Targets that can't be reached
 // are given up; what never left is no evidence.
 func (s *scenario) send(ctx context.Context, p phase, plain, spoofed int) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if s.alive() == 0 {
 		s.Stopped = "no target answers any more: " + s.Dead[0]
 		return errEnough
