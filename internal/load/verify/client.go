@@ -95,6 +95,7 @@ func newClient(o *Options, p Policy, nodes []node) *client {
 			Timeout: requestTimeout,
 			Transport: &http.Transport{
 				MaxIdleConnsPerHost: inFlight, DisableCompression: true,
+				IdleConnTimeout: 10 * time.Second, // sooner than a server or balancer gives up, which would cost an answer
 				DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 					return dialer.DialContext(ctx, network, n.addr)
 				},
