@@ -79,14 +79,14 @@ func TestLoadVerify(t *testing.T) {
 	t.Parallel()
 	secret := "GATEHOUSE_STRIPE_WEBHOOK_SECRETS=whsec_verify"
 	limits := map[string]string{ // a machine that others use must fill each within its window
-		"onboarding": "5/4s", "credential_exchange": "20/4s", "stripe_webhook": "50/4s", "webhook_unauthentic": "6/3500ms", "api": "7/4s", "auth_failure": "10/4s",
+		"onboarding": "5/8s", "credential_exchange": "20/8s", "stripe_webhook": "50/8s", "webhook_unauthentic": "6/7500ms", "api": "7/8s", "auth_failure": "10/8s",
 	}
 	env := []string{secret}
 	for name, limit := range limits {
 		env = append(env, "GATEHOUSE_LIMIT_"+strings.ToUpper(name)+"="+limit)
 	}
 	n := startNodeWith(t, env, newDatabase(t))
-	o, v := runVerify(t, []string{secret}, "--target", n.url, "--windows", "3")
+	o, v := runVerify(t, []string{secret}, "--target", n.url, "--windows", "1")
 	if o.code != exitOK || v.Verdict != "proved" || !strings.HasPrefix(o.stdout, "PROVED") {
 		t.Errorf("exit code %d, verdict %s, want all proved:\n%s%s", o.code, v.Verdict, o.stdout, o.stderr)
 	}
@@ -103,6 +103,20 @@ func TestLoadVerify(t *testing.T) {
 		t.Errorf("%d of %d requests were overhead; want at most one in a hundred, and only a key and a clock", r.Overhead, r.Sent)
 	}
 	n.drain()
+}
+
+// Two nodes on one database hold one limit.
+func TestLoadVerifyOverTwoNodes(t *testing.T) {
+	t.Parallel()
+	database := newPostgres(t)
+	env := []string{"GATEHOUSE_LIMIT_ONBOARDING=10/8s", "GATEHOUSE_LIMIT_CREDENTIAL_EXCHANGE=20/8s"}
+	one, two := startNodeWith(t, env, database), startNodeWith(t, env, database)
+	o, v := runVerify(t, nil, "--target", one.url+","+two.url, "--policy", "onboarding,credential_exchange", "--windows", "1")
+	if o.code != exitOK || len(v.Policies) != 2 || len(v.Policies[0].Findings) != 11 {
+		t.Errorf("exit code %d, reasons %q; want both proved, over both\n%s", o.code, v.Reasons, o.stdout)
+	}
+	one.drain()
+	two.drain()
 }
 
 // What an operator chose is said and is no violation; asked for by name it is
@@ -208,5 +222,33 @@ func TestLoadVerifyWithADeadNode(t *testing.T) {
 	o, v = runVerify(t, nil, "--policy", "onboarding", "--target", closed.URL)
 	if o.code != exitUnknown || len(v.Reasons) != 1 || !strings.Contains(v.Reasons[0], "no target answers: ") {
 		t.Errorf("exit code %d, reasons %q; want 3 for want of a target\n%s", o.code, v.Reasons, o.stdout)
+	}
+}
+
+// Ctrl-C ends it with reports of what was seen.
+func TestLoadVerifyInterrupted(t *testing.T) {
+	t.Parallel()
+	begun := make(chan struct{}, 100)
+	answer := liar(5, 5, time.Minute)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer(w, r)
+		begun <- struct{}{}
+	}))
+	defer s.Close()
+	out := filepath.Join(t.TempDir(), "out")
+	c := gatehouse(t, "load", "verify", "--policy", "onboarding", "--target", s.URL, "--out", out)
+	ended := begin(t, c)
+	for range 25 { // the limit and 20 more: what follows waits for seconds
+		<-begun
+	}
+	_ = c.Process.Signal(os.Interrupt)
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("it did not end")
+	}
+	text, err := os.ReadFile(filepath.Join(out, "summary.json"))
+	if code := c.ProcessState.ExitCode(); code != exitInterrupted || err != nil || !strings.Contains(string(text), `"interrupted": true`) {
+		t.Errorf("exit code %d, %v, %s; want 130 and a summary", code, err, text)
 	}
 }

@@ -49,7 +49,7 @@ func TestJudge(t *testing.T) {
 		{"refused before the wait was over", wait, false, nil, []Attempt{at(1, 0, 1, Admitted), at(2, 0, 1, Admitted), with(at(3, 2, 3, Denied), waits(5)), at(4, 8, 8.2, Denied)}},
 		{"refused since another took the place", wait, false, nil, []Attempt{at(1, 0, 1, Admitted), at(2, 0, 1, Admitted), with(at(3, 2, 3, Denied), waits(9)), at(4, 11.1, 11.3, Admitted), at(5, 11.2, 11.4, Admitted), at(6, 13, 13.1, Denied)}},
 		{"told to wait too long", wait, true, []int{1, 3}, []Attempt{at(1, 0, 1, Admitted), at(2, 0, 1, Admitted), with(at(3, 4, 5, Denied), waits(10))}},
-		{"told to wait as long as may be", wait, false, nil, []Attempt{at(1, 0, 1, Admitted), at(2, 0, 1, Admitted), with(at(3, 4, 5, Denied), waits(8))}},
+		{"told to wait as long as may be", wait, false, nil, []Attempt{at(1, 0, 1, Admitted), at(2, 0, 1, Admitted), with(at(3, 4, 5, Denied), waits(9))}},
 
 		{"more remain than can", remain, true, []int{1, 2}, []Attempt{at(1, 0, 1, Admitted), with(at(2, 2, 3, Admitted), left(1))}},
 		{"the first may not have been counted yet", remain, false, nil, []Attempt{at(1, 0, 3, Admitted), with(at(2, 2, 3, Admitted), left(1))}},

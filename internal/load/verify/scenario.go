@@ -38,8 +38,9 @@ const (
 )
 
 const (
-	extra    = 20 // how many more than the limit a burst has
-	inFlight = 64 // requests at once
+	extra    = 20     // how many more than the limit a burst has
+	inFlight = 64     // requests at once
+	largest  = 10_000 // limit that is filled: as much as the server's settings allow
 )
 
 // An UntriedError is why a policy could not be asked about its limit.
@@ -172,6 +173,8 @@ func (s *scenario) open(ctx context.Context) error {
 		return &UntriedError{Why: "its first answer was not its own: " + first.told(), Configured: s.Policy.path == webhooks && first.Status == http.StatusServiceUnavailable}
 	case s.Limit < 1 || s.Seconds < 1:
 		return &UntriedError{Why: fmt.Sprintf("its first answer (%s) has no X-RateLimit-Limit, or no RateLimit-Policy with a window", first.told())}
+	case s.Limit > largest || s.Window > 24*time.Hour:
+		return &UntriedError{Why: fmt.Sprintf("its limit, %d in %s, is more than verify tries: %d in a day", s.Limit, s.Window, largest)}
 	case s.subject.Longest > 0 && s.Window > s.subject.Longest:
 		return &UntriedError{Why: fmt.Sprintf("its window is %s: name it with --policy %s to wait for so long", s.Window, s.Policy.Name), Configured: true}
 	}

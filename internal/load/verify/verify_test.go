@@ -187,6 +187,7 @@ func TestUntried(t *testing.T) {
 	}{
 		{"off", "it is off", true, func(f *fake) { f.off = true }},
 		{"dead", "no target answers: connection refused", false, func(f *fake) { f.dead = 1 }},
+		{"a limit that nobody could fill", "its limit, 1000000 in 1m0s, is more than verify tries", false, func(f *fake) { f.limit = 1_000_000 }},
 		{"the key is unknown", "401 INVALID_API_KEY", false, func(f *fake) { f.revoked = 1 }},
 	} {
 		_, _, err := try(t, 1, 10, time.Minute, tt.shape)
