@@ -129,8 +129,8 @@ func (l *loadVerify) options() (o verify.Options, err error) {
 			return o, fmt.Errorf("there is no policy %q%s; there are %s", name, nearest.DidYouMean(name, policyNames()), strings.Join(policyNames(), ", "))
 		}
 	}
-	if !(l.windows >= 1 && l.windows <= 1000) {
-		return o, fmt.Errorf("--windows %g: want 1 to 1000", l.windows)
+	if !(l.windows >= 1 && l.windows <= 100) {
+		return o, fmt.Errorf("--windows %g: want 1 to 100", l.windows)
 	}
 	if l.keysFile != "" {
 		text, err := readBounded(l.keysFile)
