@@ -68,9 +68,13 @@ func (s *Summary) Headline() string {
 			of++
 		}
 	}
-	line := fmt.Sprintf("%s: of %d properties of %d policies %d are proved, %d violated and %d undecidable", strings.ToUpper(string(s.Verdict)), of, len(s.Policies), n[Proved], n[Violated], n[Undecidable])
-	if left := len(s.NotVerified); left > 0 {
-		line += fmt.Sprintf("; %d policies were NOT verified", left)
+	line := fmt.Sprintf("%s: of %d properties %d are proved, %d violated and %d undecidable", strings.ToUpper(string(s.Verdict)), of, n[Proved], n[Violated], n[Undecidable])
+	var left []string
+	for _, t := range s.NotVerified {
+		left = append(left, t.Policy)
+	}
+	if len(left) > 0 {
+		line += "; NOT verified: " + strings.Join(left, ", ")
 	}
 	return line + "."
 }
