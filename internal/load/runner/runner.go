@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -96,22 +95,14 @@ func (f secondsFiles) close() {
 }
 
 // openOut makes the folder of the reports and the files that are written as
-// the run goes. A folder that holds an earlier run is refused: its verdict must
-// not be lost, nor taken for this run's.
+// the run goes.
 func openOut(dir string) (f secondsFiles, err error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // reports are for others to read
-		return f, fmt.Errorf("make a folder for the reports: %w", err)
-	}
-	for _, name := range report.Files() {
-		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
-			return f, fmt.Errorf("%s holds %s of an earlier run: choose another folder with --out, or remove it", dir, name)
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return f, fmt.Errorf("look into the folder for the reports: %w", err)
-		}
+	if err := report.Folder(dir); err != nil {
+		return f, err
 	}
 	create := func(name string) (f *os.File) {
 		if err == nil {
-			f, err = os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // likewise
+			f, err = os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // reports are for others to read
 		}
 		return f
 	}
