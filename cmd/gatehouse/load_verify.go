@@ -74,6 +74,9 @@ Two nodes on this machine, and then the customers of it are removed:
 		o.Progress = c.ErrOrStderr()
 		signal.Ignore(syscall.SIGPIPE) // as load run
 		s, err := verify.Run(c.Context(), o)
+		if err != nil && c.Context().Err() != nil {
+			return interrupted{errors.New("interrupted; nothing was sent")}
+		}
 		if err != nil {
 			return usageError{err}
 		}
@@ -160,6 +163,9 @@ func (l *loadVerify) conclude(out io.Writer, s *verify.Summary) error {
 			limit := fmt.Sprintf("%d/%gs", p.Limit, p.Window)
 			if p.Why != "" {
 				t.add(p.Policy, "", "", string(p.Verdict), p.Why)
+			}
+			if p.Ended != "" {
+				t.add(p.Policy, limit, "", string(p.Verdict), "it ended early: "+p.Ended)
 			}
 			for _, f := range p.Findings {
 				t.add(p.Policy, limit, f.Property, string(f.Verdict), f.Why)

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"math"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -21,6 +22,7 @@ type Attempt struct {
 	Ask
 	Phase          phase
 	Sent, Received time.Duration // since the epoch, on the monotonic clock
+	Wrote          time.Duration // when a connection was there to write to; 0: unknown
 	Answer
 	Err     string // no answer came: why
 	Unsent  bool   // it never left: nobody can have counted it
@@ -31,7 +33,7 @@ type Attempt struct {
 type Outcome string
 
 // The outcomes. Unclear is no answer, or one that another policy or a fault
-// gave: the request may or may not have taken a place.
+// gave: the request may or may not have taken a place, even later.
 const (
 	Admitted Outcome = "admitted"
 	Denied   Outcome = "denied"
@@ -61,7 +63,7 @@ func readAnswer(status int, h http.Header) Answer {
 	a := Answer{
 		Status: status,
 		Limit:  number(h.Get("X-RateLimit-Limit")), Remaining: number(h.Get("X-RateLimit-Remaining")),
-		Reset: number(h.Get("X-RateLimit-Reset")), RetryAfter: number(h.Get("Retry-After")),
+		Reset: number(h.Get("X-RateLimit-Reset")), RetryAfter: min(number(h.Get("Retry-After")), math.MaxInt32), // so that it is a time.Duration
 		Quota: -1, Window: -1, R: -1, T: -1,
 	}
 	if m := policyForm.FindStringSubmatch(h.Get("RateLimit-Policy")); m != nil {
@@ -85,11 +87,12 @@ func number(s string) int {
 // bare says that no policy signed the answer.
 func (a *Answer) bare() bool { return a.Policy == "" && a.Limit < 0 && a.RName == "" }
 
-// outcome reads an attempt as the policy's.
+// outcome reads an attempt as the policy's. A refusal that neither says whose
+// it is nor has a code of the contract's is a proxy's, or another fault.
 func (p *Policy) outcome(a *Attempt) Outcome {
 	ours := a.Policy == p.Name || a.Policy == "" && (a.RName == p.Name || a.RName == "")
 	switch {
-	case a.Err != "" || !ours:
+	case a.Err != "" || !ours || a.bare() && a.Code == "" && a.Status >= http.StatusBadRequest:
 		return Unclear
 	case a.Status == http.StatusTooManyRequests:
 		return Denied

@@ -81,11 +81,15 @@ type client struct {
 	ahead  time.Duration // of the target's clock: for signatures, and nothing else
 }
 
+// ownAddress reports whether loopback has an address for each client: IPv6 has
+// one in all.
+func ownAddress(nodes []node) bool { return strings.Contains(nodes[0].addr, ".") }
+
 // newClient makes a client, on loopback at an address that nobody else has.
 func newClient(o *Options, p Policy, nodes []node) *client {
 	c := &client{policy: p, nodes: nodes, domain: o.Domain, secret: o.Secret, run: strings.ToLower(rand.Text()[:12])}
 	dialer := &net.Dialer{Timeout: requestTimeout}
-	if o.Loopback { // in 127.16.0.0 to 127.239.255.255, where load run's clients are, too
+	if o.Loopback && ownAddress(nodes) { // in 127.16.0.0 to 127.239.255.255, where load run's clients are, too
 		var b [3]byte
 		rand.Read(b[:])
 		dialer.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 16+b[0]%224, b[1], b[2])}
@@ -153,8 +157,8 @@ func sign(secret string, at time.Time, body string) string {
 // the request is written, and once the answer's header is here. net/http
 // repeats nothing of what was written: it can't read the body again.
 func (c *client) post(ctx context.Context, ask Ask, path string, h http.Header, body string) (a Attempt, text []byte) {
-	var wrote atomic.Bool
-	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }})
+	var wrote atomic.Int64
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(int64(time.Since(ask.Epoch))) }})
 	req, err := http.NewRequestWithContext(traced, http.MethodPost, c.nodes[ask.Target].url.JoinPath(path).String(), io.NopCloser(strings.NewReader(body)))
 	if err != nil {
 		return Attempt{Err: err.Error(), Unsent: true}, nil
@@ -162,12 +166,12 @@ func (c *client) post(ctx context.Context, ask Ask, path string, h http.Header, 
 	req.Header, req.ContentLength = h, int64(len(body))
 	a.Sent = time.Since(ask.Epoch)
 	resp, err := c.http[ask.Target].Do(req)
-	a.Received = time.Since(ask.Epoch)
+	a.Received, a.Wrote = time.Since(ask.Epoch), time.Duration(wrote.Load())
 	if err != nil {
 		if inner, ok := errors.AsType[*url.Error](err); ok {
 			err = inner.Err // the URL is told elsewhere
 		}
-		a.Err, a.Unsent = err.Error(), !wrote.Load() && ctx.Err() == nil
+		a.Err, a.Unsent = err.Error(), a.Wrote == 0 && ctx.Err() == nil
 		return a, nil
 	}
 	defer resp.Body.Close()

@@ -26,10 +26,11 @@ type Evidence struct {
 	Window   time.Duration // the same, exact where a refusal's message told it
 	Alone    bool          // nobody else can have used the key
 	Targets  []string
-	Dead     []string  // for each target why it was given up, or ""
-	Attempts []Attempt // those that left, in the order of their numbers
-	Sent     int       // all requests, also those that prove nothing
-	Stopped  string    // why the scenario ended early, or ""
+	Dead     []string      // for each target why it was given up, or ""
+	Attempts []Attempt     // those that left, in the order of their numbers
+	Sent     int           // all requests, also those that prove nothing
+	Stopped  string        // why the scenario ended early, or ""
+	Jumped   time.Duration // how far this machine's clocks moved apart, if it matters
 }
 
 // Finding is one property of a policy, and what shows it.
@@ -45,6 +46,7 @@ type violation struct {
 	why     string
 	witness []*Attempt
 	alone   bool // unless somebody else uses the key
+	always  bool // whatever the time was
 }
 
 // clockDrift is the share by which the rates of two machines' clocks may
@@ -57,26 +59,29 @@ func (e *Evidence) longer() time.Duration  { return e.Window + e.Window/clockDri
 
 // Judge finds out what the attempts prove.
 func Judge(e *Evidence) []Finding {
-	plain := e.crowd(func(a *Attempt) bool { return !a.Spoofed })
+	plain := e.crowd(slices.DeleteFunc(e.of(Admitted), func(a *Attempt) bool { return a.Spoofed }))
 	all := plain
 	if all == nil {
-		all = e.crowd(func(*Attempt) bool { return true })
+		all = e.crowd(e.of(Admitted))
 	}
+	// Had all that were sent late in a window been admitted, would it have shown?
+	full := e.unless(e.crowd(slices.Concat(e.of(Admitted, fill, freed), e.of(Denied, fill, beyond))) != nil,
+		"no window was filled late and tried past its end, within so short a time that more than the limit would have shown")
 	wronged := e.wronged()
 	findings := []Finding{
 		e.engages(),
-		e.weigh("never more than the limit in any window", all, e.unless(len(e.of(Denied, fill, beyond)) > 0, "no window was filled late and tried past its end")),
+		e.weigh("never more than the limit in any window", all, full),
 		e.weigh("places come back after a window", wronged, e.unless(e.refilled(), "no window was filled again after everything before had left it")),
 		e.weigh("refusals extend nothing", e.hammered(wronged), e.unless(len(e.of(Admitted, freed, retry)) > 0, "no request after refusals was let in")),
 		e.retryAfter(),
 		e.weigh("Remaining is right", e.miscounted(), e.unless(len(e.of(Admitted)) > 0, "nothing was let in")),
-		e.weigh("header fields", e.misstated(), ""),
+		e.weigh("header fields", e.misstated(), e.unless(len(e.of(Denied)) > 0, "nothing was refused")),
 		e.weigh("code and message of refusals", e.mistold(), e.unless(len(e.of(Denied)) > 0, "nothing was refused")),
 		e.spoofed(all, plain),
 		e.fast(),
 	}
 	if len(e.Targets) > 1 {
-		findings = append(findings, e.nodes(all))
+		findings = append(findings, e.nodes(all, full))
 	}
 	return findings
 }
@@ -89,9 +94,13 @@ func (e *Evidence) weigh(property string, v *violation, lack string) Finding {
 	case v != nil:
 		f.Verdict, f.Why, f.Witness = Violated, v.why, v.witness
 		slices.SortStableFunc(f.Witness, func(a, b *Attempt) int { return cmp.Compare(a.Sent, b.Sent) })
-		if v.alone && !e.Alone {
+		switch {
+		case v.alone && !e.Alone:
 			f.Verdict = Undecidable
 			f.Why += "; others may have used the same key, so this proves nothing"
+		case e.Jumped > 0 && !v.always:
+			f.Verdict = Undecidable
+			f.Why += fmt.Sprintf("; this machine slept, or its clock was set, by %s, so this proves nothing", brief(e.Jumped))
 		}
 	case lack != "":
 		f.Verdict, f.Why = Undecidable, lack
@@ -121,9 +130,9 @@ func (e *Evidence) of(o Outcome, phases ...phase) (found []*Attempt) {
 }
 
 // end is the last moment at which a request can have been decided on: without
-// an answer it may still wait inside.
+// the policy's answer it may still wait inside, behind a proxy that gave up.
 func end(a *Attempt) time.Duration {
-	if a.Err != "" {
+	if a.Outcome == Unclear {
 		return math.MaxInt64 / 4
 	}
 	return a.Received
@@ -153,14 +162,16 @@ func (e *Evidence) mustHold(admitted []*Attempt, x *Attempt) (held []*Attempt) {
 // maybeTaken are the attempts that may have taken a place.
 func (e *Evidence) maybeTaken() []*Attempt { return append(e.of(Admitted), e.of(Unclear)...) }
 
-// crowd finds more admitted requests than the limit that certainly fit into
-// less than a window.
-func (e *Evidence) crowd(of func(*Attempt) bool) *violation {
-	admitted := slices.DeleteFunc(e.of(Admitted), func(a *Attempt) bool { return !of(a) })
+// crowd finds more of these requests than the limit that certainly fit into
+// less than a window, if all were admitted.
+func (e *Evidence) crowd(admitted []*Attempt) *violation {
 	slices.SortFunc(admitted, func(a, b *Attempt) int { return cmp.Compare(a.Sent, b.Sent) })
 	for i, first := range admitted {
 		var crowd []*Attempt
 		closes := first.Sent + e.shorter()
+		if last := i + e.Limit; last >= len(admitted) || admitted[last].Sent >= closes {
+			continue // too few: most are
+		}
 		for _, a := range admitted[i:] {
 			if a.Sent >= closes {
 				break
@@ -276,17 +287,23 @@ func (e *Evidence) retryAfter() Finding {
 			}
 		}
 	}
-	waited := 0
-	for _, y := range e.of(Admitted, retry) {
+	waited, came := 0, 0
+	for _, y := range slices.Concat(e.of(Admitted, retry), e.of(Denied, retry), e.of(Unclear, retry)) {
 		if slices.ContainsFunc(denied, func(x *Attempt) bool { return x.RetryAfter > 0 && y.Sent >= x.Received+patience(x) }) {
 			waited++
+			if y.Outcome == Admitted {
+				came++
+			}
 		}
 	}
-	f := e.weigh(property, nil, e.unless(waited > 0, "nobody waited for it"))
-	if waited > 0 {
-		f.Why = fmt.Sprintf("who waited for it was admitted, %d of %d times", waited, waited)
+	seen := fmt.Sprintf("who waited for it was admitted, %d of %d times", came, waited)
+	if waited > 0 && came == waited {
+		return Finding{Property: property, Verdict: Proved, Why: seen}
 	}
-	return f
+	if waited == 0 {
+		seen = "nobody waited for it"
+	}
+	return e.weigh(property, nil, e.unless(false, seen))
 }
 
 // patience is how long an attempt's answer says to wait, on a clock that may

@@ -62,7 +62,8 @@ type Trial struct {
 	Denied   int       `json:"denied"`
 	Unclear  int       `json:"unclear"`
 	Verdict  Verdict   `json:"verdict"`
-	Why      string    `json:"why,omitzero"` // nothing could be asked
+	Why      string    `json:"why,omitzero"`   // nothing could be asked
+	Ended    string    `json:"ended,omitzero"` // early: why
 	Findings []Finding `json:"findings"`
 	skipped  bool
 }
@@ -74,33 +75,51 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 		return nil, err
 	}
 	s := &Summary{Schema: "gatehouse.verify/1", ToolVersion: o.ToolVersion, StartedAt: time.Now().UTC(), Policies: []*Trial{}, NotVerified: []*Trial{}, Reasons: []string{}}
-	for _, n := range nodes {
+	for i, n := range nodes {
 		s.Targets = append(s.Targets, n.name)
+		for _, other := range nodes[:i] { // elsewhere a host's name may decide who answers
+			if o.Loopback && other.addr == n.addr && other.url.Path == n.url.Path {
+				return nil, fmt.Errorf("%s and %s are one node: it proves nothing of two", other.name, n.name)
+			}
+		}
+	}
+	chosen := func(p Policy) bool { return len(o.Policies) == 0 || slices.Contains(o.Policies, p.Name) }
+	var keyErr error
+	var key string
+	// The sign-up comes before all else: were all clients one for the target, as
+	// behind a proxy, it would have a place of onboarding's.
+	if o.Loopback && len(o.Keys) == 0 && slices.ContainsFunc(Policies(), func(p Policy) bool { return p.NeedsKey && chosen(p) }) {
+		c := newClient(&o, Policies()[0], nodes)
+		s.Requests.Overhead++
+		key, keyErr = c.signUp(ctx)
+		c.close()
 	}
 	var overhead atomic.Int64
-	key := sync.OnceValues(func() (string, error) {
-		c := newClient(&o, Policies()[0], nodes)
-		defer c.close()
-		overhead.Add(1)
-		return c.signUp(ctx)
-	})
 	var wg sync.WaitGroup
 	var progress sync.Mutex
 	trials := make([]*Trial, len(Policies()))
 	for i, p := range Policies() {
 		named := slices.Contains(o.Policies, p.Name)
-		if !named && len(o.Policies) > 0 {
+		if !chosen(p) {
 			continue
+		}
+		say := func(text string) {
+			progress.Lock()
+			defer progress.Unlock()
+			fmt.Fprintf(o.Progress, "%s: %s\n", p.Name, text)
 		}
 		wg.Go(func() {
 			c := newClient(&o, p, nodes)
 			defer c.close()
-			subject := Subject{Policy: p, Targets: s.Targets, Windows: o.Windows, Send: c.send, Alone: o.Loopback && !p.Shared && (!p.NeedsKey || len(o.Keys) == 0)}
+			subject := Subject{Policy: p, Targets: s.Targets, Windows: o.Windows, Send: c.send, Say: say}
+			if subject.Alone = o.Loopback && !p.Shared && ownAddress(nodes); p.NeedsKey {
+				subject.Alone = len(o.Keys) == 0
+			}
 			if !named {
 				subject.Longest = longest
 			}
 			var e *Evidence
-			err := c.prepare(&o, key)
+			err := c.prepare(&o, key, keyErr)
 			if err == nil && p.signed {
 				overhead.Add(1)
 				c.readClock(ctx)
@@ -111,23 +130,21 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 			trials[i] = newTrial(p.Name, subject.Alone, e, err)
 			untried, ok := errors.AsType[*UntriedError](err)
 			trials[i].skipped = ok && untried.Configured && !named
-			progress.Lock()
-			defer progress.Unlock()
 			if trials[i].skipped {
-				fmt.Fprintf(o.Progress, "%s: NOT VERIFIED: %s\n", p.Name, untried.Why)
+				say("NOT VERIFIED: " + untried.Why)
 			} else {
-				fmt.Fprintf(o.Progress, "%s: %s\n", p.Name, trials[i].Verdict)
+				say(string(trials[i].Verdict))
 			}
 		})
 	}
 	wg.Wait()
-	s.Requests.Overhead = int(overhead.Load())
+	s.Requests.Overhead += int(overhead.Load())
 	s.conclude(ctx, trials)
 	return s, nil
 }
 
 // prepare finds what a policy's requests need.
-func (c *client) prepare(o *Options, signUp func() (string, error)) (err error) {
+func (c *client) prepare(o *Options, key string, err error) error {
 	switch p := c.policy; {
 	case p.signed && c.secret == "":
 		return &UntriedError{Why: "nothing can sign its events: set GATEHOUSE_STRIPE_WEBHOOK_SECRETS", Configured: true}
@@ -139,9 +156,10 @@ func (c *client) prepare(o *Options, signUp func() (string, error)) (err error) 
 	case !o.Loopback:
 		return &UntriedError{Why: "it needs an API key: add --keys-file", Configured: true}
 	default:
-		c.key, err = signUp()
+		c.key = key
+		return err
 	}
-	return err
+	return nil
 }
 
 func newTrial(policy string, alone bool, e *Evidence, err error) *Trial {
@@ -150,12 +168,16 @@ func newTrial(policy string, alone bool, e *Evidence, err error) *Trial {
 		t.Why = err.Error()
 		return t
 	}
+	t.OwnKey = e.Alone
 	t.Limit, t.Window, t.Sent = e.Limit, e.Window.Seconds(), e.Sent
 	t.Admitted, t.Denied, t.Unclear = len(e.of(Admitted)), len(e.of(Denied)), len(e.of(Unclear))
 	t.Findings = Judge(e)
 	t.Verdict = Proved
 	for _, f := range t.Findings {
 		t.Verdict = worse(t.Verdict, f.Verdict)
+	}
+	if e.Stopped != "" { // what it had shown until then may be no more
+		t.Ended, t.Verdict = e.Stopped, worse(t.Verdict, Undecidable)
 	}
 	return t
 }
@@ -179,6 +201,8 @@ func (s *Summary) conclude(ctx context.Context, trials []*Trial) {
 			continue
 		case t.Why != "":
 			s.Reasons = append(s.Reasons, t.Policy+": "+t.Why)
+		case t.Ended != "":
+			s.Reasons = append(s.Reasons, t.Policy+": it ended early: "+t.Ended)
 		}
 		s.Policies = append(s.Policies, t)
 		s.Requests.Sent += t.Sent

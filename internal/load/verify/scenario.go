@@ -22,6 +22,8 @@ type Subject struct {
 	// Send makes one request. It sets of the Attempt what it was asked, the
 	// instants, and the answer or why there is none.
 	Send func(context.Context, Ask) Attempt
+	// Say tells somebody who waits how far it is; nil: nobody does.
+	Say func(string)
 }
 
 // phase is a part of the scenario.
@@ -77,6 +79,11 @@ func Try(ctx context.Context, subject Subject) (*Evidence, error) {
 	if ctx.Err() != nil {
 		s.Stopped = "it was interrupted"
 	}
+	// The monotonic clock stands while a machine sleeps, the other one does not.
+	measured := time.Since(s.epoch)
+	if apart := (time.Now().Round(0).Sub(s.epoch.Round(0)) - measured).Abs(); apart > measured/clockDrift+100*time.Millisecond {
+		s.Jumped = apart
+	}
 	return &s.Evidence, nil
 }
 
@@ -85,12 +92,14 @@ func (s *scenario) run(ctx context.Context) error {
 		return err
 	}
 	if s.used { // rest until the window has forgotten it
+		s.say("some of its places are taken: resting until they are free")
 		s.until(ctx, s.now()+s.longer())
 		s.Attempts = nil
 		if err := s.open(ctx); err != nil {
 			return err
 		}
 	}
+	s.say("%d in %s, over in %s", s.Limit, s.Window, s.part(max(s.subject.Windows, 1))+5*time.Second)
 	began := s.Attempts[0].Sent
 	if err := s.send(ctx, burst, max(s.Limit-len(s.of(Admitted)), 0)+extra, 0); err != nil {
 		return err
@@ -104,7 +113,8 @@ func (s *scenario) run(ctx context.Context) error {
 	if err := s.retry(ctx); err != nil {
 		return err
 	}
-	for {
+	for round := 1; ; round++ {
+		s.say("window %d was filled, and places came back after %s", round, brief(s.now()-began))
 		if err := s.straddle(ctx); err != nil {
 			return err
 		}
@@ -166,6 +176,7 @@ func (s *scenario) open(ctx context.Context) error {
 	s.Limit, s.Seconds = first.Limit, first.Window
 	s.Window = time.Duration(s.Seconds) * time.Second
 	s.used = first.Remaining >= 0 && first.Remaining != s.Limit-1
+	s.Alone = s.Alone && (first.Remaining < 0 || first.Remaining >= s.Limit-1) // else somebody has the same key, by a proxy's address perhaps
 	switch {
 	case first.Outcome == Admitted && first.bare():
 		return &UntriedError{Why: "it is off: its answers have no header fields of a limit, so nothing is promised", Configured: true}
@@ -217,6 +228,12 @@ func (s *scenario) frees() time.Duration {
 		return s.now()
 	}
 	return first
+}
+
+func (s *scenario) say(format string, args ...any) {
+	if s.subject.Say != nil {
+		s.subject.Say(fmt.Sprintf(format, args...))
+	}
 }
 
 func (s *scenario) now() time.Duration { return time.Since(s.epoch) }

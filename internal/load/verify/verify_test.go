@@ -127,6 +127,8 @@ func TestTroubleIsUndecidable(t *testing.T) {
 		shape               func(*fake)
 	}{
 		{"answers slower than the window", "engages exactly at the limit", "and the window is 10s", func(f *fake) { f.crawls = 6 * time.Second }},
+		{"too slow to see too many", "never more than the limit in any window", "within so short a time", func(f *fake) { f.crawls = 6 * time.Second }},
+		{"too slow to see them over targets", "one limit over all targets", "within so short a time", func(f *fake) { f.crawls, f.nodes = 6*time.Second, 2 }},
 		{"others use the key", "places come back after a window", "others may have used the same key", func(f *fake) { f.others = 3 * time.Second }},
 		{"the key is revoked during the run", "places come back after a window", "401 INVALID_API_KEY", func(f *fake) { f.revoked = 8 * time.Second }},
 		{"one of three targets is dead", "one limit over all targets", "two was given up: connection refused", func(f *fake) { f.nodes, f.dead = 3, 2 }},
@@ -166,6 +168,9 @@ func TestAUsedWindowIsRested(t *testing.T) {
 		found, e, err := try(t, 1, 10, 10*time.Second, func(f *fake) { f.usedBefore = used })
 		if err != nil {
 			t.Fatal(err)
+		}
+		if e.Alone {
+			t.Errorf("%d used: nobody else can have used it, it says", used)
 		}
 		if e.Attempts[0].Sent < 10*time.Second {
 			t.Errorf("%d used: the evidence begins at %s, want a window later", used, e.Attempts[0].Sent)
@@ -220,6 +225,9 @@ func interrupt(t *testing.T, after time.Duration) {
 	}
 	if f := by["places come back after a window"]; f.Verdict != Undecidable || f.Why != "it was interrupted" {
 		t.Errorf("%+v; want it undecidable", f)
+	}
+	if trial := newTrial("onboarding", true, e, nil); trial.Verdict != Undecidable || trial.Ended != "it was interrupted" {
+		t.Errorf("%+v; want it not proved by half", trial)
 	}
 	if took := time.Since(f.began); took != after {
 		t.Errorf("it took %s, want it to end at once", took)
