@@ -29,6 +29,7 @@ const (
 	minSeconds = 50
 	// resolution is what bins can't tell apart.
 	resolution = 0.01
+	shortest   = 0.0005 // ms; nothing takes no time
 )
 
 // subject is a request's outcome.
@@ -59,24 +60,34 @@ type drawn struct {
 	// upTo has, by bin and by the window that a block begins with, how many times
 	// of that block are in the bin or below it.
 	upTo [][]int64
+}
+
+// taken is one outcome's windows of a run, and how many times they hold.
+type taken struct {
+	rows []report.Window
 	n    int64
 }
 
+// windows is how many windows there are to draw from, of so many seconds each.
+func (s span) windows() (n, width int) {
+	width = max((s.n+maxWindows-1)/maxWindows, 1)
+	return (s.n + width - 1) / width, width
+}
+
 // gather sorts a run's windows by subject.
-func gather(windows []report.Window, s span) map[subject]*drawn {
-	width := max((s.n+maxWindows-1)/maxWindows, 1)
-	n := (s.n + width - 1) / width
-	rows := map[subject][]report.Window{}
+func gather(windows []report.Window, s span) map[subject]taken {
+	_, width := s.windows()
+	all := map[subject]taken{}
 	for _, w := range windows {
 		if at := s.of(w.Second); at >= 0 {
 			w.Second = at / width
-			by := subject{w.Request, w.Key}
-			rows[by] = append(rows[by], w)
+			own := all[subject{w.Request, w.Key}]
+			own.rows = append(own.rows, w)
+			for _, b := range w.Bins {
+				own.n += b.Count
+			}
+			all[subject{w.Request, w.Key}] = own
 		}
-	}
-	all := make(map[subject]*drawn, len(rows))
-	for by, own := range rows {
-		all[by] = newDrawn(own, n)
 	}
 	return all
 }
@@ -91,7 +102,6 @@ func newDrawn(rows []report.Window, windows int) *drawn {
 				i++
 			}
 			counts[i*windows+w.Second] += b.Count
-			d.n += b.Count
 		}
 	}
 	block := blockLength(windows)
@@ -157,10 +167,9 @@ func (d *drawn) quantile(q float64, begins []int) float64 {
 	return within(d.bins[i], (rank-float64(below))/float64(max(count(i)-below, 1)))
 }
 
-// within is the time at a share of a bin, in milliseconds; never quite zero,
-// since ratios are made of it.
+// within is the time at a share of a bin, in milliseconds.
 func within(b load.Bin, share float64) float64 {
-	return max((float64(b.Low)+share*float64(b.Width()))/float64(time.Millisecond), 0.0005)
+	return max((float64(b.Low)+share*float64(b.Width()))/float64(time.Millisecond), shortest)
 }
 
 func millis(logarithm float64) float64 { return math.Round(math.Exp(logarithm)*1e3) / 1e3 }

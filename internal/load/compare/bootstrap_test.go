@@ -165,8 +165,8 @@ func TestDrawnQuantiles(t *testing.T) {
 	for _, n := range d.upTo[len(d.bins)-1] {
 		drawn += n
 	}
-	if d.n != int64(len(all)) || drawn != d.n*int64(blockLength(70)) {
-		t.Fatalf("%d times, and %d in all blocks of %d; want %d", d.n, drawn, blockLength(70), len(all))
+	if drawn != int64(len(all)*blockLength(70)) {
+		t.Fatalf("%d times in all blocks of %d; want each of %d so often", drawn, blockLength(70), len(all))
 	}
 	for i, logs := range d.draw([]float64{0.5, 0.9, 0.99}, 1) {
 		q := []float64{0.5, 0.9, 0.99}[i]

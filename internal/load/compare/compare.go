@@ -219,18 +219,15 @@ func (c *Comparison) byWindows() {
 		o, n := olds[by], news[by]
 		outcome := c.sides[0].Summary.ByRequest[by.request][by.key]
 		name := by.request + "/" + outcome.Name
-		if n == nil {
-			n = &drawn{}
-		}
 		both := min(o.n, n.n)
 		switch {
 		case outcome.Kind == load.Failure:
 			continue
+		case o.n >= load.Needed(0.95) && n.n < o.n/2: // it does other work now
+			c.open("%s came about %d times, and %d now", name, o.n, n.n)
 		case o.n < most[by.request] && both < load.Needed(0.99):
 			c.note("%s is not compared: it came about %d and %d times, beside what that request mostly came to", name, o.n, n.n)
 			continue
-		case n.n < o.n/2: // it does other work now
-			c.open("%s came about %d times, and %d now", name, o.n, n.n)
 		}
 		var quantiles []float64
 		from := len(c.Cells)
@@ -243,9 +240,10 @@ func (c *Comparison) byWindows() {
 		if quantiles == nil {
 			continue
 		}
-		before, after := o.draw(quantiles, 1), n.draw(quantiles, 2)
+		windows, _ := s.windows()
+		before, after := newDrawn(o.rows, windows).draw(quantiles, 1), newDrawn(n.rows, windows).draw(quantiles, 2)
 		for i := range quantiles {
-			c.Cells[from+i].fill(before[i], after[i], len(o.upTo[0]), s.n >= minSeconds)
+			c.Cells[from+i].fill(before[i], after[i], windows, s.n >= minSeconds)
 		}
 	}
 }

@@ -57,6 +57,19 @@ func interrupted(seconds float64) func(*Side) {
 
 func saturated(s *Side) { s.Summary.Generator.Saturated = true }
 
+// few are so many successes, by the summary.
+func few(n int64) func(*Side) {
+	return func(s *Side) {
+		o := s.Summary.Outcomes["201"]
+		o.Count = n
+		s.Summary.Outcomes["201"] = o
+	}
+}
+
+func sent(rate float64) func(*Side) { return func(s *Side) { s.Summary.Rate.Achieved = rate } }
+
+func at9(s *Side) { s.Summary.StartedAt = time.Date(2026, 1, 1, 9, 0, 0, 0, time.UTC) }
+
 func alone(s *Side) { s.Windows = nil }
 
 func ofKind(key string, kind load.Kind) func(*Side) {
@@ -127,7 +140,7 @@ func aside(s *Side) {
 func k6(s *Side) {
 	o := s.Summary.Outcomes["201"]
 	o.Name = "success"
-	*s = Side{Name: s.Name, Summary: &report.Summary{Outcomes: map[string]report.Outcome{"success": o}, Requests: report.Requests{Sent: o.Count}, Notes: []string{"closed model"}}}
+	*s = Side{Name: s.Name, Summary: &report.Summary{Outcomes: map[string]report.Outcome{"success": o}, Requests: report.Requests{Sent: o.Count}, ClosedModel: true, Notes: []string{"closed model"}}}
 }
 
 func TestCompare(t *testing.T) {
@@ -167,6 +180,12 @@ func TestCompare(t *testing.T) {
 		{"of refusals alone", run("old", 1, alone, without("201", "422", load.Failure)), usual, gate.Inconclusive, Unknown, "created of old has no counterpart"},
 		{"a foreign one", run("k6", 1, k6), usual, gate.Pass, Unknown, "k6: closed model"},
 		{"a foreign one, and slow", run("k6", 1, k6), run("newer", 3), gate.Fail, Unknown, "created p99 is certainly above"},
+		{"a foreign new one that looks well", usual, run("k6", 1, k6), gate.Inconclusive, Unknown, "k6 may be of a closed model"},
+		{"few successes among many refusals", run("old", 1, alone, few(50)), run("newer", 1, alone, few(50)), gate.Inconclusive, Unknown, "too few for a p95"},
+		{"less load", run("old", 1, sent(50)), run("newer", 1, sent(40)), gate.Inconclusive, None, "newer sent 40 requests a second, and old 50"},
+		{"as much load", run("old", 1, sent(50)), run("newer", 1, sent(49)), gate.Pass, None, ""},
+		{"one run twice", run("old", 1, at9), run("old", 1, at9), gate.Inconclusive, None, "both are the same run"},
+		{"something seldom has gone", run("old", 1, aside), usual, gate.Inconclusive, None, "r/seldom came about 115 times, and 0 now"},
 		{"a foreign new one", usual, run("k6", 3, k6), gate.Fail, Unknown, "p50 is certainly above"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -20,6 +20,9 @@ const (
 	// moreFailures is the share of requests by which the new run may fail more
 	// often: latencies of what succeeded say nothing of the rest.
 	moreFailures = 0.01
+	// lessLoad is the share of the old run's requests a second that the new one must
+	// have sent: with less to do everything is fast.
+	lessLoad = 0.9
 )
 
 // open takes a pass away, and says why.
@@ -48,7 +51,7 @@ func (c *Comparison) conclude() {
 	for i := range c.Cells {
 		cell := &c.Cells[i]
 		cell.judge(c.MaxRatio, seconds, c.SummaryAlone)
-		succeeded = succeeded || cell.Kind == load.Success
+		succeeded = succeeded || cell.Kind == load.Success && cell.Stat == "p95" // else there were too few
 		switch {
 		case cell.Verdict == gate.Fail:
 			c.open("%s %s is certainly above %g times", cell.Name, cell.Stat, c.MaxRatio)
@@ -61,7 +64,16 @@ func (c *Comparison) conclude() {
 		}
 	}
 	if !succeeded {
-		c.open("no success was compared: there is no evidence that anything works")
+		c.open("no success was compared, or too few for a p95: there is no evidence that anything works")
+	}
+	if was, is := old.Rate.Achieved, now.Rate.Achieved; is > 0 && is < lessLoad*was {
+		c.open("%s sent %.4g requests a second, and %s %.4g: with less to do everything is fast", c.New, is, c.Old, was)
+	}
+	if now.ClosedModel {
+		c.open("%s may be of a closed model: what waited to be sent is in none of its latencies", c.New)
+	}
+	if old.Target == now.Target && !old.StartedAt.IsZero() && old.StartedAt.Equal(now.StartedAt) {
+		c.open("both are the same run")
 	}
 	if was, is := failures(old), failures(now); is > was+moreFailures {
 		c.open("%.1f %% of %s failed or were not sent, against %.1f %%: latencies are of the others", 100*is, c.New, 100*was)

@@ -22,10 +22,11 @@ func (c *Comparison) bySummary() {
 		}
 		before, after := o.Latency.Percentiles(), n.Latency.Percentiles()
 		for i, p := range percentiles {
-			if known.Kind == load.Failure || before[i] == nil || after[i] == nil || *before[i] <= 0 || *after[i] <= 0 {
+			if known.Kind == load.Failure || before[i] == nil || after[i] == nil || min(o.Count, n.Count) < load.Needed(p.q) {
 				continue
 			}
-			cell := Cell{Name: known.Name, Kind: known.Kind, Stat: p.stat, Old: *before[i], New: *after[i], Ratio: *after[i] / *before[i]}
+			cell := Cell{Name: known.Name, Kind: known.Kind, Stat: p.stat, Old: max(*before[i], shortest), New: max(*after[i], shortest)}
+			cell.Ratio = cell.New / cell.Old
 			cell.bound(ordered(old.Windows, keys[0], p.q), ordered(now.Windows, keys[1], p.q))
 			c.Cells = append(c.Cells, cell)
 		}

@@ -114,7 +114,7 @@ func check(key string, o report.Outcome) error {
 		if ms == nil {
 			continue
 		}
-		if *ms < before {
+		if *ms < before || *ms > report.MaxTime {
 			return fmt.Errorf("its times of %.40q contradict each other: %v ms after %v ms", key, *ms, before)
 		}
 		before = *ms

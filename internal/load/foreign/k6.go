@@ -180,18 +180,17 @@ func (k *k6) summary() (*report.Summary, error) {
 		k.seconds = requests["count"] / requests["rate"]
 	}
 	s := &report.Summary{
-		Schema: report.Schema, ToolVersion: strings.TrimSpace("k6 " + k.version), DurationSeconds: k.seconds, Gates: k.gates,
+		Schema: report.Schema, ToolVersion: strings.TrimSpace("k6 " + k.version), DurationSeconds: k.seconds, Gates: k.gates, ClosedModel: true,
 		Requests: report.Requests{Sent: n, Answered: n}, Outcomes: map[string]report.Outcome{},
 		Notes: []string{"imported from k6 (" + k.form + "); its latency is http_req_duration, from sending to the last byte, without connecting; a success is what its script expected, by default a status below 400"},
 	}
 	if k.seconds > 0 {
 		s.Rate.Achieved = float64(n) / k.seconds
 	}
-	if dropped := k.metrics["dropped_iterations"]["count"]; dropped > 0 && dropped < most {
+	s.Notes = append(s.Notes, "closed model, unless its script says arrival-rate: virtual users wait for answers, so a slow target slows the load down")
+	if dropped := k.metrics["dropped_iterations"]["count"]; dropped > 0 && dropped < most { // by arrival-rate, and by others that ran out of time
 		s.Requests.Unsent = int64(dropped)
-		s.Notes = append(s.Notes, fmt.Sprintf("open model: %.0f iterations were dropped, and no latency counts them", dropped))
-	} else {
-		s.Notes = append(s.Notes, "closed model, unless its script says arrival-rate: virtual users wait for answers, so a slow target slows the load down")
+		s.Notes = append(s.Notes, fmt.Sprintf("%.0f iterations were dropped, and no latency counts them", dropped))
 	}
 	times := k.metrics["http_req_duration"]
 	// It is a rate of failures: its "passes" are the requests that did fail.

@@ -22,6 +22,9 @@ const Schema = "gatehouse.load/1"
 // requests with a few dozen outcomes each make.
 const maxSummary = 16 << 20
 
+// MaxTime is the longest time that is believed, in milliseconds: a year.
+const MaxTime = 365 * 86_400_000
+
 // Summary is summary.json: the contract's fields, and some beside them.
 type Summary struct {
 	Schema          string    `json:"schema"`
@@ -35,6 +38,7 @@ type Summary struct {
 	DurationSeconds float64   `json:"duration_seconds"` // until the last answer
 	PlannedSeconds  float64   `json:"planned_seconds"`  // of the stages together
 	Interrupted     bool      `json:"interrupted"`
+	ClosedModel     bool      `json:"closed_model,omitzero"` // a slow target may have slowed the load down; never of ours
 
 	Environment Environment                   `json:"environment"`
 	Stages      []Stage                       `json:"stages"`
@@ -273,7 +277,7 @@ func (s *Summary) validate() error {
 			return fmt.Errorf("outcome %.40q has the count %d", key, o.Count)
 		}
 		for _, t := range slices.Concat(o.Latency.stats(), o.Service.stats()) {
-			if t.ms != nil && *t.ms < 0 {
+			if t.ms != nil && (*t.ms < 0 || *t.ms > MaxTime) {
 				return fmt.Errorf("outcome %.40q has the time %v ms", key, *t.ms)
 			}
 		}

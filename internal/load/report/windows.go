@@ -121,7 +121,11 @@ func readWindow(row []string) (w Window, err error) {
 			return w, fmt.Errorf("%.40q is no time, or not in order", text)
 		}
 		before = at
-		w.Bins = append(w.Bins, load.Bin{Low: time.Duration(at) * time.Microsecond, Count: n})
+		bin := load.Bin{Low: time.Duration(at) * time.Microsecond, Count: n}
+		if bin.Low%bin.Width() != 0 { // there are 3,300 that a run writes, and a comparison has room for
+			return w, fmt.Errorf("%.40q begins no bin", text)
+		}
+		w.Bins = append(w.Bins, bin)
 	}
 	return w, nil
 }
@@ -129,10 +133,15 @@ func readWindow(row []string) (w Window, err error) {
 // ReadFolder reads what a run left in its folder: its summary, and its windows,
 // which are nil where it wrote none, as runs of earlier versions.
 func ReadFolder(dir string) (*Summary, []Window, error) {
-	data, err := os.ReadFile(filepath.Join(dir, summaryFile)) // what is too long is told below
+	whole, err := os.Open(filepath.Join(dir, summaryFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, fmt.Errorf("%s has no %s: no run ended there", dir, summaryFile)
 	}
+	if err != nil {
+		return nil, nil, err
+	}
+	defer whole.Close()
+	data, err := io.ReadAll(io.LimitReader(whole, maxSummary+1)) // what is too long is told below
 	if err != nil {
 		return nil, nil, err
 	}

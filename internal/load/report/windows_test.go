@@ -18,8 +18,8 @@ func spreadSeconds() []*load.Sample {
 	const us = time.Microsecond
 	return []*load.Sample{
 		{Second: 0, Spreads: []load.Spread{
-			{Request: "onboard", Key: "201", Bins: []load.Bin{{Low: 0, Count: 1}, {Low: 1808 * us, Count: 3}, {Low: time.Hour, Count: 1}}},
-			{Request: "one, \"two\"", Key: "error:timeout", Bins: []load.Bin{{Low: time.Second, Count: 1}}},
+			{Request: "onboard", Key: "201", Bins: []load.Bin{{Low: 0, Count: 1}, {Low: 1808 * us, Count: 3}, {Low: 214 << 24 * us, Count: 1}}},
+			{Request: "one, \"two\"", Key: "error:timeout", Bins: []load.Bin{{Low: 244 << 12 * us, Count: 1}}},
 		}},
 		{Second: 1},
 		{Second: 2, Spreads: []load.Spread{{Request: "onboard", Key: "201", Bins: []load.Bin{{Low: 1808 * us, Count: 2}}}}},
@@ -40,7 +40,7 @@ func windowsText(t testing.TB) []byte {
 
 func TestWindowsAreReadAsWritten(t *testing.T) {
 	text := windowsText(t)
-	if want := "second,request,outcome,times\n0,onboard,201,0 1808:3 3600000000\n"; !bytes.HasPrefix(text, []byte(want)) {
+	if want := "second,request,outcome,times\n0,onboard,201,0 1808:3 3590324224\n"; !bytes.HasPrefix(text, []byte(want)) {
 		t.Errorf("%s\nwant it to begin\n%s", text, want)
 	}
 	got, err := ReadWindows(bytes.NewReader(text))
@@ -77,6 +77,7 @@ func TestWindowsThatAreWrong(t *testing.T) {
 		{"none of it", head + "0,a,200,5:0\n", "is no time"},
 		{"cut within", head + "0,a,200,5:\n", "is no time"},
 		{"too many", head + "0,a,200,5:9999999999\n", "is no time"},
+		{"within a bin", head + "0,a,200,1809\n", "begins no bin"},
 		{"too long", head + "0,a,200,3600000001\n", "is no time"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
