@@ -75,6 +75,9 @@ func grade(s *report.Summary) (*report.Summary, error) {
 	if total != s.Requests.Sent {
 		return nil, fmt.Errorf("it contradicts itself: %d requests, and %d by outcome", s.Requests.Sent, total)
 	}
+	if lasted := s.DurationSeconds; lasted < 0 || lasted > report.MaxTime/1e3 || s.Rate.Achieved < 0 || s.Rate.Achieved > 1e9 {
+		return nil, fmt.Errorf("it lasted %v s at %v requests a second, which nothing does", lasted, s.Rate.Achieved)
+	}
 	noted := func(format string, args ...any) { s.Notes = append(s.Notes, fmt.Sprintf(format, args...)) }
 	noted("summary only: no distribution, so no confidence interval")
 	p99 := false
@@ -119,7 +122,7 @@ func check(key string, o report.Outcome) error {
 		}
 		before = *ms
 	}
-	if t.Avg != nil && (*t.Avg < 0 || t.Max != nil && *t.Avg > *t.Max) {
+	if t.Avg != nil && (*t.Avg < 0 || *t.Avg > report.MaxTime || t.Max != nil && *t.Avg > *t.Max) {
 		return fmt.Errorf("its average of %.40q is %v ms", key, *t.Avg)
 	}
 	return nil
