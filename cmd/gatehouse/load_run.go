@@ -60,7 +60,8 @@ func loadRunCommand() *cobra.Command {
 		Use:   "run PLAN",
 		Short: "Run a plan and write its reports",
 		Long: fmt.Sprintf(`Runs a plan, a YAML file or one of those inside: %s.
-Writes summary.json, report.md, report.html, junit.xml and samples.csv to --out.
+Writes summary.json, report.md, report.html, junit.xml, samples.csv and windows.csv
+to --out.
 
 Requests are sent when they are due, whether or not earlier ones have been
 answered. Ctrl-C ends a run with reports of what was measured; a second one ends
@@ -80,7 +81,7 @@ A first run, with gatehouse serve on this machine:
 	f.StringVar(&l.targetAdmin, "target-admin", "", "URL of the target's admin listener, which tells its machine, database and limits; none: don't ask (default on loopback http://127.0.0.1:9090)")
 	f.StringVar(&l.profile, "profile", "", "one of the plan's profiles; onboarding has smoke, staging, production and reference")
 	f.StringVar(&l.out, "out", "", "folder for the reports (default load-PLAN-PROFILE-TIME)")
-	f.StringVar(&l.baseline, "baseline", "", "summary.json of an earlier run to compare with, or one of "+strings.Join(baselines.Names(), ", ")+"; none: compare with nothing (default: what the plan says)")
+	f.StringVar(&l.baseline, "baseline", "", "earlier run to compare with: its folder, its summary.json, a summary of k6 or vegeta, or one of "+strings.Join(baselines.Names(), ", ")+"; none: compare with nothing (default: what the plan says)")
 	f.Uint64Var(&l.seed, "seed", 0, "decides which request an arrival is, and what it picks (default: a random one)")
 	f.StringVar(&l.domain, "email-domain", "", "fills {{domain}}; needed off loopback (default on loopback "+loopbackDomain+")")
 	f.StringVar(&l.via, "clients-via", "", "how the plan's clients are told apart, instead of what it says: source (loopback addresses), forwarded (X-Forwarded-For, for a target that trusts this machine as a proxy) or none")
@@ -213,18 +214,8 @@ func readPlan(name string) (file string, text []byte, err error) {
 
 // readBaseline finds an earlier run's summary in the same way.
 func readBaseline(name string) (*report.Summary, error) {
-	text, ok := baselines.Named(name)
-	if !ok {
-		var err error
-		if text, err = readBeside("baseline", name, baselines.Names(), "another is the path of a summary.json"); err != nil {
-			return nil, err
-		}
-	}
-	s, err := report.ReadSummary(text)
-	if err != nil {
-		return nil, fmt.Errorf("baseline %s: %w", filepath.Base(name), err)
-	}
-	return s, nil
+	side, err := readSide("baseline", name)
+	return side.Summary, err
 }
 
 // readBeside reads a file that is meant where nothing inside has its name.

@@ -2,6 +2,7 @@ package load
 
 import (
 	"math"
+	"math/bits"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -28,6 +29,30 @@ func NewDistribution() *Distribution {
 // newWindow returns an empty one that is exact to a part in a hundred: 27 kB.
 func newWindow() *Distribution {
 	return &Distribution{h: hdrhistogram.New(1, longest.Microseconds(), 2)}
+}
+
+// Bin is times that a window can't tell from each other.
+type Bin struct {
+	Low   time.Duration // the shortest that would be in it
+	Count int64
+}
+
+// Width is how far the bin reaches: a microsecond, or less than a part in a
+// hundred of what is in it.
+func (b Bin) Width() time.Duration {
+	const exact = 8 // bits: windows keep so many, as two decimal digits need
+	return time.Microsecond << max(bits.Len64(uint64(b.Low.Microseconds()))-exact, 0)
+}
+
+// bins are those with anything in them, shortest first.
+func (d *Distribution) bins() []Bin {
+	var all []Bin
+	for _, b := range d.h.Distribution() {
+		if b.Count > 0 {
+			all = append(all, Bin{time.Duration(b.From) * time.Microsecond, b.Count})
+		}
+	}
+	return all
 }
 
 // Record adds one time. What is negative counts as zero.

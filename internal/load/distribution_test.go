@@ -127,3 +127,36 @@ func TestMeanDoesNotOverflow(t *testing.T) {
 		t.Errorf("the mean of hours is %v", got)
 	}
 }
+
+// TestBins: a window's bins hold each time once, and none is wider than a part
+// in a hundred of what is in it.
+func TestBins(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		micros := rapid.SliceOfN(rapid.OneOf(rapid.Int64Range(0, 1000), rapid.Int64Range(0, longest.Microseconds())), 1, 200).Draw(t, "micros")
+		d := newWindow()
+		for _, m := range micros {
+			d.Record(time.Duration(m) * time.Microsecond)
+		}
+		var n int64
+		before := time.Duration(-1)
+		for _, b := range d.bins() {
+			if b.Low <= before || b.Width() > max(time.Microsecond, b.Low/100) {
+				t.Fatalf("%v wide at %v, after %v", b.Width(), b.Low, before)
+			}
+			before = b.Low + b.Width() - 1
+			n += b.Count
+			var in int64
+			for _, m := range micros {
+				if at := time.Duration(m) * time.Microsecond; at >= b.Low && at <= before {
+					in++
+				}
+			}
+			if in != b.Count {
+				t.Fatalf("%d of %v to %v, want %d", b.Count, b.Low, before, in)
+			}
+		}
+		if n != int64(len(micros)) {
+			t.Fatalf("%d in all, want %d", n, len(micros))
+		}
+	})
+}

@@ -12,5 +12,5 @@
 // has an outcome, or is counted as unsent. The same counts are the target's.
 //
 // It knows nothing of Gatehouse's server, of plan files, gates or reports:
-// those are load/plan, load/gate and load/report.
+// those are load/plan, load/gate and load/report; load/verify proves limits.
 package load

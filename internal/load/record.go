@@ -198,18 +198,24 @@ func (r *recorder) endSecond() {
 	s.InFlight = r.inFlight()
 	s.Waiting = max(due-r.result.Sent, 0)
 	s.LagP99, s.LagMax = r.lag.rawQuantile(0.99), r.lag.Max()
+	var spreads []Spread
+	if r.job.Observe != nil {
+		spreads = r.spreads()
+	}
 	s.Windows = r.windows()
 	r.lag.reset()
 	r.result.Samples = append(r.result.Samples, &s)
 	r.second = Sample{Second: s.Second + 1}
 	r.dueAt = due
 	if r.job.Observe != nil {
-		r.job.Observe(&s)
+		told := s
+		told.Spreads = spreads
+		r.job.Observe(&told)
 	}
 }
 
-// windows gives the second's outcomes, by request and over all, and begins anew.
-func (r *recorder) windows() []Window {
+// active are the series in which something ended in the second under way.
+func (r *recorder) active() []*series {
 	active := make([]*series, 0, len(r.series))
 	for _, s := range r.series {
 		if s.window.Count() > 0 {
@@ -219,6 +225,21 @@ func (r *recorder) windows() []Window {
 	slices.SortFunc(active, func(a, b *series) int {
 		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.request, b.request))
 	})
+	return active
+}
+
+// spreads gives the second's outcomes by request, in full.
+func (r *recorder) spreads() []Spread {
+	var all []Spread
+	for _, s := range r.active() {
+		all = append(all, Spread{s.Request, s.Key, s.window.bins()})
+	}
+	return all
+}
+
+// windows gives the second's outcomes, by request and over all, and begins anew.
+func (r *recorder) windows() []Window {
+	active := r.active()
 	var all []Window
 	for i := 0; i < len(active); {
 		same := i

@@ -90,12 +90,24 @@ func TestRecorderSeconds(t *testing.T) {
 	r.stop(35)
 	res := r.finish(3500 * ms)
 
+	spreads := seen[0].Spreads
+	for i := range seen {
+		seen[i].Spreads = nil // they are told, and not kept
+	}
 	checkSeen := make([]Sample, len(res.Samples))
 	for i, s := range res.Samples {
 		checkSeen[i] = *s
 	}
 	if diff := gocmp.Diff(checkSeen, seen); diff != "" {
 		t.Errorf("observed other than kept:\n%s", diff)
+	}
+	wantSpreads := []Spread{
+		{"one", "201", []Bin{{9984 * time.Microsecond, 1}}},
+		{"two", "201", []Bin{{29952 * time.Microsecond, 1}}},
+		{"two", "429", []Bin{{4992 * time.Microsecond, 1}}},
+	}
+	if diff := gocmp.Diff(wantSpreads, spreads); diff != "" {
+		t.Errorf("the first second in full: -want +got\n%s", diff)
 	}
 	first := seen[0]
 	want := []Window{

@@ -85,6 +85,16 @@ type Sample struct {
 
 	LagP99, LagMax time.Duration
 	Opened         int64 // connections
+
+	// Spreads has what ended in this second in full. Only who observes the run
+	// gets it: kept for each second of a day it would fill the memory.
+	Spreads []Spread
+}
+
+// Spread is how the latencies of one request's outcome were spread in a second.
+type Spread struct {
+	Request, Key string
+	Bins         []Bin // by time
 }
 
 // Window is one outcome's second. Its percentiles are given however few

@@ -14,25 +14,33 @@ import (
 // the reference report's own threshold.
 const maxRatio = 2
 
+// NotRecorded stands where a run lacks a fact that the other has.
+const NotRecorded = "not recorded"
+
 // Compare puts a run beside an earlier one, environment first, since figures
 // of different machines say little about the software.
 //
-// Counterparts are found by status, and only where the earlier run has times
-// for it. Successes and expected outcomes are also checked: avg, p50, p90 and
+// Counterparts are found by status, or as the only success, and only where the
+// earlier run has times for it. Successes and expected outcomes are also checked: avg, p50, p90 and
 // p95 stay below twice the earlier ones. The tails are shown and not checked,
 // nor is the avg of so few that one outlier decides it: they are chance. A run
 // without any counterpart gives one inconclusive check, since a comparison that
 // compared nothing must not pass.
 func Compare(name string, baseline *Summary, r *Run) (*Comparison, []gate.Check) {
-	c := &Comparison{Name: name, Environment: compareEnvironments(Summarize(r), baseline)}
+	ours := Summarize(r)
+	c := &Comparison{Name: name, Environment: Environments(ours, baseline)}
 	for _, n := range baseline.Notes {
 		c.Notes = append(c.Notes, "of it: "+n)
 	}
 	var checks []gate.Check
+	counterparts := map[string]string{}
+	for _, keys := range Counterparts(baseline.Outcomes, ours.Outcomes) {
+		counterparts[keys[1]] = keys[0]
+	}
 	for _, s := range byOutcome(r.Result) {
 		before := len(c.Rows)
 		latency, service := timesOf(s.Latency).stats(), timesOf(s.Service).stats()
-		theirs := baseline.Outcomes[s.Key]
+		theirs := baseline.Outcomes[counterparts[s.Key]]
 		checked := []string{"p50", "p90", "p95"}
 		if min(s.Count(), theirs.Count) >= load.Needed(0.999) {
 			checked = append(checked, "avg")
@@ -81,12 +89,12 @@ func (row ComparisonRow) check(name string, s *load.Series, baseline *Summary) g
 	return c
 }
 
-// compareEnvironments is each fact that either run recorded.
-func compareEnvironments(ours, theirs *Summary) []EnvironmentRow {
+// Environments is each fact that either run recorded.
+func Environments(ours, theirs *Summary) []EnvironmentRow {
 	var rows []EnvironmentRow
 	add := func(name, a, b string) {
 		if a != "" || b != "" {
-			rows = append(rows, EnvironmentRow{name, cmp.Or(a, "not recorded"), cmp.Or(b, "not recorded")})
+			rows = append(rows, EnvironmentRow{name, cmp.Or(a, NotRecorded), cmp.Or(b, NotRecorded)})
 		}
 	}
 	add("plan", ours.Plan, theirs.Plan)

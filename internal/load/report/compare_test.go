@@ -142,3 +142,44 @@ func TestCompareWithOurOwn(t *testing.T) {
 		}
 	}
 }
+
+// TestCounterparts: statuses are alike by themselves, and a tool's successes are
+// those of the only status of success.
+func TestCounterparts(t *testing.T) {
+	all := func(keys ...string) map[string]Outcome {
+		m := map[string]Outcome{}
+		for _, k := range keys {
+			m[k] = Outcome{Kind: load.Failure, Count: 1}
+			if k == "success" || strings.HasPrefix(k, "2") {
+				m[k] = Outcome{Kind: load.Success, Count: 1}
+			}
+		}
+		return m
+	}
+	for _, tt := range []struct {
+		name          string
+		first, second map[string]Outcome
+		want          [][2]string
+	}{
+		{"by status", all("201", "429", "500"), all("201", "429"), [][2]string{{"201", "201"}, {"429", "429"}}},
+		{"a tool's successes", all("success", "failure"), all("201", "429"), [][2]string{{"success", "201"}}},
+		{"the other way round", all("201", "429"), all("success"), [][2]string{{"201", "success"}}},
+		{"of several nobody knows which", all("success"), all("200", "201"), nil},
+		{"two tools'", all("success"), all("success"), [][2]string{{"success", "success"}}},
+		{"other statuses", all("200"), all("201"), nil},
+	} {
+		if diff := cmp.Diff(tt.want, Counterparts(tt.first, tt.second)); diff != "" {
+			t.Errorf("%s: %s", tt.name, diff)
+		}
+	}
+}
+
+// TestCompareWithAToolThatKnowsNoStatus: its successes are ours.
+func TestCompareWithAToolThatKnowsNoStatus(t *testing.T) {
+	p50 := 2.0
+	theirs := &Summary{Outcomes: map[string]Outcome{"success": {Name: "success", Kind: load.Success, Count: 100, Latency: Times{P50: &p50}}}}
+	_, checks := Compare("k6", theirs, fixture())
+	if len(checks) != 1 || checks[0].Verdict != gate.Pass || !strings.HasPrefix(checks[0].Expression, "created.latency.p50 < 2 × 2ms of k6") {
+		t.Errorf("%+v", checks)
+	}
+}

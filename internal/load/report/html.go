@@ -36,10 +36,16 @@ const tableRows = 200
 // where writing does.
 func HTML(w io.Writer, r *Run) error { return execute(w, pageTemplate, r) }
 
-func execute(w io.Writer, t interface{ Execute(io.Writer, any) error }, r *Run) error {
-	p := &page{Run: r, Style: template.CSS(pageStyle), Outcomes: byOutcome(r.Result)} //nolint:gosec // G203: it is embedded, ours
+// Style is what pages look like, and its SHA-256 in base64, for a policy that
+// allows it alone.
+func Style() (style template.CSS, hash string) {
 	sum := sha256.Sum256([]byte(pageStyle))
-	p.StyleHash = base64.StdEncoding.EncodeToString(sum[:])
+	return template.CSS(pageStyle), base64.StdEncoding.EncodeToString(sum[:]) //nolint:gosec // G203: it is embedded, ours
+}
+
+func execute(w io.Writer, t interface{ Execute(io.Writer, any) error }, r *Run) error {
+	p := &page{Run: r, Outcomes: byOutcome(r.Result)}
+	p.Style, p.StyleHash = Style()
 	p.Word, p.Sentence, _ = strings.Cut(Headline(r), ": of ")
 	all := slices.Concat(p.Outcomes, r.Result.Series)
 	p.Series = all[:min(len(all), tableRows)]

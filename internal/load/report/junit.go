@@ -41,43 +41,56 @@ type junitFault struct {
 	Body    string `xml:",chardata"`
 }
 
-// JUnit writes each check as a test case, and one of the name "verdict" for
-// the run. What failed is a failure; what could not be told is an error, never
-// skipped, since CI takes that for well.
-func JUnit(w io.Writer, r *Run) error {
-	suite := junitSuite{
-		Name:      "load run " + r.Plan,
-		Time:      strconv.FormatFloat(round(r.Result.Elapsed.Seconds()), 'f', -1, 64),
-		Timestamp: r.Result.Started.UTC().Format(time.RFC3339),
+// Suite is a JUnit file in the making.
+type Suite struct{ junitSuite }
+
+// NewSuite begins one for something that took so long.
+func NewSuite(name string, started time.Time, took time.Duration) *Suite {
+	return &Suite{junitSuite{
+		Name: name, Time: strconv.FormatFloat(round(took.Seconds()), 'f', -1, 64), Timestamp: started.UTC().Format(time.RFC3339),
+	}}
+}
+
+// Add adds a test case. What failed is a failure; what could not be told is an
+// error, never skipped, since CI takes that for well.
+func (s *Suite) Add(name, class string, verdict gate.Verdict, message, body string) {
+	c := junitCase{Name: name, ClassName: class}
+	fault := &junitFault{Message: message, Type: string(verdict), Body: body}
+	switch verdict {
+	case gate.Pass:
+		c.Output = body
+	case gate.Fail:
+		c.Failure = fault
+		s.Failures++
+	default:
+		c.Error = fault
+		s.Errors++
 	}
-	add := func(name string, verdict gate.Verdict, message, body string) {
-		c := junitCase{Name: name, ClassName: "gatehouse.load." + r.Plan}
-		fault := &junitFault{Message: message, Type: string(verdict), Body: body}
-		switch verdict {
-		case gate.Pass:
-			c.Output = body
-		case gate.Fail:
-			c.Failure = fault
-			suite.Failures++
-		default:
-			c.Error = fault
-			suite.Errors++
-		}
-		suite.Cases = append(suite.Cases, c)
-		suite.Tests++
-	}
-	add("verdict", r.Verdict, Headline(r), Headline(r)+"\n"+strings.Join(r.Reasons, "\n"))
-	for _, c := range r.Checks {
-		body := fmt.Sprintf("expression: %s\nobserved: %s\nverdict: %s\n", c.Expression, known(c.Unit, c.Observed), c.Verdict)
-		if c.Why != "" {
-			body += "why: " + c.Why + "\n"
-		}
-		add(c.Name, c.Verdict, c.Name+": observed "+known(c.Unit, c.Observed), body)
-	}
-	data, err := xml.MarshalIndent(junitSuites{Suite: suite}, "", "  ")
+	s.Cases = append(s.Cases, c)
+	s.Tests++
+}
+
+// Write writes it.
+func (s *Suite) Write(w io.Writer) error {
+	data, err := xml.MarshalIndent(junitSuites{Suite: s.junitSuite}, "", "  ")
 	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(w, "%s%s\n", xml.Header, data)
 	return err
+}
+
+// JUnit writes each check as a test case, and one of the name "verdict" for
+// the run.
+func JUnit(w io.Writer, r *Run) error {
+	s, class := NewSuite("load run "+r.Plan, r.Result.Started, r.Result.Elapsed), "gatehouse.load."+r.Plan
+	s.Add("verdict", class, r.Verdict, Headline(r), Headline(r)+"\n"+strings.Join(r.Reasons, "\n"))
+	for _, c := range r.Checks {
+		body := fmt.Sprintf("expression: %s\nobserved: %s\nverdict: %s\n", c.Expression, known(c.Unit, c.Observed), c.Verdict)
+		if c.Why != "" {
+			body += "why: " + c.Why + "\n"
+		}
+		s.Add(c.Name, class, c.Verdict, c.Name+": observed "+known(c.Unit, c.Observed), body)
+	}
+	return s.Write(w)
 }

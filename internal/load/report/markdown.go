@@ -13,9 +13,11 @@ var (
 	//go:embed report.gomd
 	markdownSource string
 
-	markdownTemplate = template.Must(template.New("report").Funcs(words).Funcs(template.FuncMap{
-		"plain": plain, "code": code, "row": row, "head": head, "outcome": outcomeName, "join": strings.Join,
-	}).Parse(markdownSource))
+	markdownTemplate = template.Must(template.New("report").Funcs(words).Funcs(MarkdownWords).Parse(markdownSource))
+
+	// MarkdownWords are what templates of Markdown call to write what others
+	// wrote.
+	MarkdownWords = template.FuncMap{"plain": plain, "code": code, "row": row, "head": head, "outcome": outcomeName, "join": strings.Join}
 )
 
 // Markdown writes the run for people, most important first. It fails only

@@ -3,6 +3,7 @@ package report
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -21,6 +22,9 @@ const Schema = "gatehouse.load/1"
 // requests with a few dozen outcomes each make.
 const maxSummary = 16 << 20
 
+// MaxTime is the longest time that is believed, in milliseconds: a year.
+const MaxTime = 365 * 86_400_000
+
 // Summary is summary.json: the contract's fields, and some beside them.
 type Summary struct {
 	Schema          string    `json:"schema"`
@@ -34,6 +38,7 @@ type Summary struct {
 	DurationSeconds float64   `json:"duration_seconds"` // until the last answer
 	PlannedSeconds  float64   `json:"planned_seconds"`  // of the stages together
 	Interrupted     bool      `json:"interrupted"`
+	ClosedModel     bool      `json:"closed_model,omitzero"` // a slow target may have slowed the load down; never of ours
 
 	Environment Environment                   `json:"environment"`
 	Stages      []Stage                       `json:"stages"`
@@ -112,6 +117,39 @@ type stat struct {
 // stats are always the same ones in the same order.
 func (t Times) stats() []stat {
 	return []stat{{"min", t.Min}, {"avg", t.Avg}, {"p50", t.P50}, {"p90", t.P90}, {"p95", t.P95}, {"p99", t.P99}, {"p99.9", t.P999}, {"max", t.Max}}
+}
+
+// Percentiles are p50, p90, p95 and p99.
+func (t Times) Percentiles() [4]*float64 { return [4]*float64{t.P50, t.P90, t.P95, t.P99} }
+
+// Counterparts are the outcomes of two runs that mean the same, by their keys:
+// the same status, or, where a tool tells successes but not their statuses, the
+// only status of success that the other run has. They are in the order of the
+// second run's keys.
+func Counterparts(first, second map[string]Outcome) [][2]string {
+	const successes = string(load.Success) // the key of a run that knows no statuses
+	var pairs [][2]string
+	for _, key := range slices.Sorted(maps.Keys(second)) {
+		if _, ok := first[key]; ok {
+			pairs = append(pairs, [2]string{key, key})
+		}
+	}
+	only := func(in map[string]Outcome) (key string, one bool) {
+		n := 0
+		for k, o := range in {
+			if o.Kind == load.Success && o.Count > 0 {
+				key = k
+				n++
+			}
+		}
+		return key, n == 1
+	}
+	a, oneA := only(first)
+	b, oneB := only(second)
+	if oneA && oneB && a != b && (a == successes || b == successes) {
+		pairs = append(pairs, [2]string{a, b})
+	}
+	return pairs
 }
 
 // Connections is the network's part.
@@ -239,7 +277,7 @@ func (s *Summary) validate() error {
 			return fmt.Errorf("outcome %.40q has the count %d", key, o.Count)
 		}
 		for _, t := range slices.Concat(o.Latency.stats(), o.Service.stats()) {
-			if t.ms != nil && *t.ms < 0 {
+			if t.ms != nil && (*t.ms < 0 || *t.ms > MaxTime) {
 				return fmt.Errorf("outcome %.40q has the time %v ms", key, *t.ms)
 			}
 		}

@@ -4,12 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
 
-// SamplesFile is written while the run goes; the others by Write.
-const SamplesFile = "samples.csv"
+// These are written while the run goes; the others by Write.
+const (
+	SamplesFile = "samples.csv"
+	WindowsFile = "windows.csv"
+)
 
 const (
 	markdownFile = "report.md"
@@ -19,7 +23,25 @@ const (
 )
 
 // Files are the names of all files of a run's reports.
-func Files() []string { return []string{SamplesFile, markdownFile, htmlFile, junitFile, summaryFile} }
+func Files() []string {
+	return []string{SamplesFile, WindowsFile, markdownFile, htmlFile, junitFile, summaryFile}
+}
+
+// Folder makes the folder of reports. One that holds an earlier run's is
+// refused: its verdict must not be lost, nor taken for this one's.
+func Folder(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // reports are for others to read
+		return fmt.Errorf("make a folder for the reports: %w", err)
+	}
+	for _, name := range Files() {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+			return fmt.Errorf("%s holds %s of an earlier run: choose another folder with --out, or remove it", dir, name)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("look into the folder for the reports: %w", err)
+		}
+	}
+	return nil
+}
 
 // Write writes a run's reports into a folder that exists, each under a
 // temporary name first, so that none is ever half there. summary.json comes
@@ -35,14 +57,15 @@ func Write(dir string, r *Run, html func(io.Writer, *Run) error) error {
 		return err
 	}
 	return errors.Join(
-		writeFile(dir, markdownFile, r, Markdown),
-		writeFile(dir, htmlFile, r, html),
-		writeFile(dir, junitFile, r, JUnit),
-		writeFile(dir, summaryFile, r, summary),
+		WriteFile(dir, markdownFile, r, Markdown),
+		WriteFile(dir, htmlFile, r, html),
+		WriteFile(dir, junitFile, r, JUnit),
+		WriteFile(dir, summaryFile, r, summary),
 	)
 }
 
-func writeFile(dir, name string, r *Run, write func(io.Writer, *Run) error) (err error) {
+// WriteFile writes one report of r, under a temporary name first.
+func WriteFile[R any](dir, name string, r R, write func(io.Writer, R) error) (err error) {
 	temporary := filepath.Join(dir, name+".tmp")
 	defer func() {
 		if err != nil {

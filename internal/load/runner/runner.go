@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -40,11 +39,11 @@ type Options struct {
 // begin (no *report.Run: nothing was sent) or that a report could not be
 // written (with it). What the run is worth is in its Verdict.
 func Run(ctx context.Context, o Options) (*report.Run, error) {
-	samplesFile, err := openOut(o.Out)
+	files, err := openOut(o.Out)
 	if err != nil {
 		return nil, err
 	}
-	defer samplesFile.Close()
+	defer files.close()
 	target := newProbe(o.Target, o.Admin)
 	before := target.look(ctx)
 	run := &report.Run{
@@ -56,7 +55,7 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	}
 	p := newProgress(o.Progress, o.Terminal, o.Plan)
 	p.begin(run, before)
-	seconds := writeSamples(samplesFile, o.Plan.Outcomes)
+	seconds := writeSeconds(files, o.Plan.Outcomes)
 	run.Result, err = load.Run(ctx, &load.Job{
 		Target: o.Target, Stages: o.Plan.Stages, Requests: o.Plan.Requests, Outcomes: o.Plan.Outcomes,
 		MaxInFlight: o.Plan.MaxInFlight, Timeout: o.Plan.Timeout, Seed: o.Seed,
@@ -68,7 +67,7 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	failed := seconds.end(ctx)
 	p.end()
 	if err != nil {
-		return nil, errors.Join(err, os.Remove(samplesFile.Name()))
+		return nil, errors.Join(err, os.Remove(files.samples.Name()), os.Remove(files.windows.Name()))
 	}
 
 	after := target.lookAgain(ctx, before)
@@ -87,52 +86,69 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	return run, errors.Join(failed, report.Write(o.Out, run, report.HTML))
 }
 
-// openOut makes the folder of the reports and the file of samples, which is
-// written as the run goes. A folder that holds an earlier run is refused: its
-// verdict must not be lost, nor taken for this run's.
-func openOut(dir string) (*os.File, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // reports are for others to read
-		return nil, fmt.Errorf("make a folder for the reports: %w", err)
+// secondsFiles are those that a run writes as it goes.
+type secondsFiles struct{ samples, windows *os.File }
+
+func (f secondsFiles) close() {
+	_ = f.samples.Close() // they have been synced
+	_ = f.windows.Close()
+}
+
+// openOut makes the folder of the reports and the files that are written as
+// the run goes.
+func openOut(dir string) (f secondsFiles, err error) {
+	if err := report.Folder(dir); err != nil {
+		return f, err
 	}
-	for _, name := range report.Files() {
-		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
-			return nil, fmt.Errorf("%s holds %s of an earlier run: choose another folder with --out, or remove it", dir, name)
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("look into the folder for the reports: %w", err)
+	create := func(name string) (f *os.File) {
+		if err == nil {
+			f, err = os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // reports are for others to read
 		}
+		return f
 	}
-	f, err := os.OpenFile(filepath.Join(dir, report.SamplesFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // likewise
+	f = secondsFiles{create(report.SamplesFile), create(report.WindowsFile)}
 	if err != nil {
-		return nil, fmt.Errorf("write reports: %w", err)
+		f.close()
+		return f, fmt.Errorf("write reports: %w", err)
 	}
 	return f, nil
 }
 
-// samplesWriter writes each second to samples.csv from a goroutine of its own:
+// secondsWriter writes each second to its files from a goroutine of its own:
 // the engine tells of it while it holds a lock, and a slow disk must not become
 // the target's latency.
-type samplesWriter struct {
+type secondsWriter struct {
 	seconds chan *load.Sample
 	lost    int // seconds that the disk was too slow for
 	ended   chan error
 }
 
-func writeSamples(f *os.File, outcomes []load.Outcome) *samplesWriter {
-	w := &samplesWriter{seconds: make(chan *load.Sample, 4096), ended: make(chan error, 1)} // over an hour
-	samples := report.NewSamples(f, outcomes)
+func writeSeconds(f secondsFiles, outcomes []load.Outcome) *secondsWriter {
+	w := &secondsWriter{seconds: make(chan *load.Sample, 4096), ended: make(chan error, 1)} // over an hour
+	samples, windows := report.NewSamples(f.samples, outcomes), report.NewWindows(f.windows)
 	go func() {
-		var failed error
+		var inSamples, inWindows error
 		for s := range w.seconds {
-			if failed == nil {
-				failed = samples.Add(s)
+			if inSamples == nil {
+				inSamples = samples.Add(s)
+			}
+			if inWindows == nil {
+				inWindows = windows.Add(s)
 			}
 		}
-		w.ended <- cmp.Or(failed, f.Sync())
+		inSamples, inWindows = cmp.Or(inSamples, f.samples.Sync()), cmp.Or(inWindows, f.windows.Sync())
+		if inSamples != nil {
+			inSamples = fmt.Errorf("%s: %w", report.SamplesFile, inSamples)
+		}
+		if inWindows != nil {
+			inWindows = fmt.Errorf("%s: %w", report.WindowsFile, inWindows)
+		}
+		w.ended <- errors.Join(inSamples, inWindows)
 	}()
 	return w
 }
 
-func (w *samplesWriter) add(s *load.Sample) {
+func (w *secondsWriter) add(s *load.Sample) {
 	select {
 	case w.seconds <- s:
 	default:
@@ -141,21 +157,18 @@ func (w *samplesWriter) add(s *load.Sample) {
 }
 
 // end waits until all is on disk; a second, when the run was interrupted.
-func (w *samplesWriter) end(ctx context.Context) error {
+func (w *secondsWriter) end(ctx context.Context) error {
 	close(w.seconds)
 	var err error
 	select {
 	case err = <-w.ended:
 	case <-afterInterruption(ctx):
-		err = errors.New("the disk took too long")
+		err = fmt.Errorf("%s, %s: the disk took too long", report.SamplesFile, report.WindowsFile)
 	}
-	switch {
-	case err != nil:
-		return fmt.Errorf("%s: %w", report.SamplesFile, err)
-	case w.lost > 0:
-		return fmt.Errorf("%s: the disk was too slow for %d seconds of the run", report.SamplesFile, w.lost)
+	if err == nil && w.lost > 0 {
+		err = fmt.Errorf("%s, %s: the disk was too slow for %d seconds of the run", report.SamplesFile, report.WindowsFile, w.lost)
 	}
-	return nil
+	return err
 }
 
 // afterInterruption fires a second after an interruption: nothing that may hang

@@ -1,0 +1,223 @@
+package foreign
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"gatehouse/internal/load"
+	"gatehouse/internal/load/gate"
+	"gatehouse/internal/load/report"
+)
+
+// values are a metric's, whichever its type is, by k6's names. Times are in
+// milliseconds, whatever unit k6 was told to print.
+type values map[string]float64
+
+// get is the first of those that there are.
+func (v values) get(names ...string) *float64 {
+	for _, name := range names {
+		if x, ok := v[name]; ok {
+			return &x
+		}
+	}
+	return nil
+}
+
+func (v values) times(n int64) report.Times {
+	return enough(report.Times{
+		Min: v.get("min"), Avg: v.get("avg"), P50: v.get("p(50)", "med"), P90: v.get("p(90)"), P95: v.get("p(95)"),
+		P99: v.get("p(99)"), P999: v.get("p(99.9)"), Max: v.get("max"),
+	}, n)
+}
+
+// k6 is what a run of k6 says, in any form.
+type k6 struct {
+	form    string
+	version string
+	seconds float64 // 0: to be told from count and rate
+	metrics map[string]values
+	gates   []gate.Check
+}
+
+// most is the greatest count that a float64 can tell from the next.
+const most = 1 << 53
+
+// readK6 reads handleSummary's data, or a file of --summary-export. The former
+// has a metric's numbers under "values" and thresholds as {"ok": held}. The
+// latter has them flat and thresholds as true where they did NOT hold.
+func readK6(data []byte) (*report.Summary, error) {
+	var file struct {
+		Metrics map[string]map[string]jsontext.Value `json:"metrics"`
+		State   struct {
+			Milliseconds float64 `json:"testRunDurationMs"`
+		} `json:"state"`
+	}
+	if err := json.Unmarshal(data, &file); err != nil {
+		return nil, fmt.Errorf("k6's summary: %w", err)
+	}
+	k := &k6{form: "--summary-export", seconds: file.State.Milliseconds / 1e3, metrics: map[string]values{}}
+	nested := false
+	for _, m := range file.Metrics {
+		nested = nested || m["values"] != nil
+	}
+	if nested {
+		k.form = "handleSummary"
+	}
+	for _, name := range slices.Sorted(maps.Keys(file.Metrics)) {
+		if err := k.add(name, file.Metrics[name], nested); err != nil {
+			return nil, fmt.Errorf("k6's summary: %.60q: %w", name, err)
+		}
+	}
+	return k.summary()
+}
+
+// add takes a metric in with its thresholds.
+func (k *k6) add(name string, m map[string]jsontext.Value, nested bool) error {
+	var thresholds map[string]jsontext.Value
+	if text := m["thresholds"]; text != nil {
+		if err := json.Unmarshal(text, &thresholds); err != nil {
+			return err
+		}
+	}
+	numbers := values{}
+	if nested {
+		if m["values"] == nil {
+			return errors.New("it has no values, and others have: it was cut or mended")
+		}
+		if err := json.Unmarshal(m["values"], &numbers); err != nil {
+			return err
+		}
+	} else {
+		delete(m, "thresholds")
+		for key, text := range m {
+			var x float64
+			if err := json.Unmarshal(text, &x); err != nil {
+				return err
+			}
+			numbers[key] = x
+		}
+	}
+	k.metrics[name] = numbers
+	for _, expression := range slices.Sorted(maps.Keys(thresholds)) {
+		held, err := k6Held(thresholds[expression], nested)
+		if err != nil {
+			return fmt.Errorf("threshold %.60q: %w", expression, err)
+		}
+		check := gate.Check{Name: name, Expression: name + ": " + expression, Unit: gate.Truth, Verdict: gate.Fail}
+		if held {
+			check.Verdict = gate.Pass
+		}
+		k.gates = append(k.gates, check)
+	}
+	return nil
+}
+
+func k6Held(value jsontext.Value, nested bool) (held bool, err error) {
+	if nested {
+		var threshold struct {
+			OK *bool `json:"ok"`
+		}
+		if err := json.Unmarshal(value, &threshold); err != nil || threshold.OK == nil {
+			return false, errors.New(`it is no {"ok": …}`)
+		}
+		return *threshold.OK, nil
+	}
+	var broken bool
+	if err := json.Unmarshal(value, &broken); err != nil {
+		return false, errors.New("it is neither true nor false")
+	}
+	return !broken, nil
+}
+
+// readMachine reads a file of --new-machine-readable-summary.
+func readMachine(data []byte) (*report.Summary, error) {
+	var file struct {
+		Version string `json:"version"`
+		Config  struct {
+			Duration float64 `json:"duration"` // seconds
+		} `json:"config"`
+		Metadata struct {
+			Version string `json:"k6Version"`
+		} `json:"metadata"`
+		Results struct {
+			Metrics []struct {
+				Name   string `json:"name"`
+				Values values `json:"values"`
+			} `json:"metrics"`
+		} `json:"results"`
+	}
+	if err := json.Unmarshal(data, &file); err != nil {
+		return nil, fmt.Errorf("k6's machine-readable summary: %w", err)
+	}
+	if !strings.HasPrefix(file.Version, "1.") {
+		return nil, fmt.Errorf("k6's machine-readable summary is of version %.20q, want 1.0.0", file.Version)
+	}
+	k := &k6{form: "--new-machine-readable-summary", version: file.Metadata.Version, seconds: file.Config.Duration, metrics: map[string]values{}}
+	for _, m := range file.Results.Metrics {
+		if _, twice := k.metrics[m.Name]; twice {
+			return nil, fmt.Errorf("k6's machine-readable summary has %.60q twice", m.Name)
+		}
+		k.metrics[m.Name] = m.Values
+	}
+	return k.summary()
+}
+
+// summary makes one of ours. k6 tells no statuses: what failed by its own
+// reckoning is all there is.
+func (k *k6) summary() (*report.Summary, error) {
+	requests := k.metrics["http_reqs"]
+	if requests["count"] < 1 || requests["count"] > most {
+		return nil, errors.New("k6's summary has no http_reqs: no request was sent, or it was cut")
+	}
+	n := int64(requests["count"])
+	if k.seconds <= 0 && requests["rate"] > 0 {
+		k.seconds = requests["count"] / requests["rate"]
+	}
+	s := &report.Summary{
+		Schema: report.Schema, ToolVersion: strings.TrimSpace("k6 " + k.version), DurationSeconds: k.seconds, Gates: k.gates, ClosedModel: true,
+		Requests: report.Requests{Sent: n, Answered: n}, Outcomes: map[string]report.Outcome{},
+		Notes: []string{"imported from k6 (" + k.form + "); its latency is http_req_duration, from sending to the last byte, without connecting; a success is what its script expected, by default a status below 400"},
+	}
+	if k.seconds > 0 {
+		s.Rate.Achieved = float64(n) / k.seconds
+	}
+	s.Notes = append(s.Notes, "closed model, unless its script says arrival-rate: virtual users wait for answers, so a slow target slows the load down")
+	if dropped := k.metrics["dropped_iterations"]["count"]; dropped > 0 && dropped < most { // by arrival-rate, and by others that ran out of time
+		s.Requests.Unsent = int64(dropped)
+		s.Notes = append(s.Notes, fmt.Sprintf("%.0f iterations were dropped, and no latency counts them", dropped))
+	}
+	times := k.metrics["http_req_duration"]
+	// It is a rate of failures: its "passes" are the requests that did fail.
+	bads := k.metrics["http_req_failed"].get("passes", "matches")
+	if bads == nil || *bads > most {
+		s.Notes = append(s.Notes, "it did not record which requests failed")
+		s.Outcomes[all] = report.Outcome{Name: all, Kind: load.Failure, Count: n, Latency: times.times(n)}
+		return grade(s)
+	}
+	failed := int64(*bads)
+	succeeded := report.Outcome{Name: string(load.Success), Kind: load.Success, Count: n - failed}
+	bad := report.Outcome{Name: string(load.Failure), Kind: load.Failure, Count: failed}
+	expected, split := k.metrics["http_req_duration{expected_response:true}"]
+	switch {
+	case failed == n:
+		bad.Latency = times.times(n)
+	case split:
+		succeeded.Latency = expected.times(n - failed)
+	case float64(failed) <= negligible*float64(n):
+		succeeded.Latency = times.times(n - failed)
+	default:
+		s.Notes = append(s.Notes, "its times are of successes and failures together, and given to neither")
+	}
+	for _, o := range []report.Outcome{succeeded, bad} {
+		if o.Count != 0 {
+			s.Outcomes[o.Name] = o
+		}
+	}
+	return grade(s)
+}

@@ -1,0 +1,136 @@
+package verify
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"gatehouse/internal/load"
+)
+
+// misstated finds an answer of the policy's whose header fields are wrong.
+func (e *Evidence) misstated() *violation {
+	for i := range e.Attempts {
+		a := &e.Attempts[i]
+		why := ""
+		switch {
+		case a.Outcome == Unclear:
+		case a.Limit != e.Limit:
+			why = fmt.Sprintf("X-RateLimit-Limit is %d, and was %d", a.Limit, e.Limit)
+		case a.Policy != e.Policy.Name || a.Quota != e.Limit || a.Window != e.Seconds:
+			why = fmt.Sprintf("RateLimit-Policy is %q;q=%d;w=%d, and the limit is %d in %s", a.Policy, a.Quota, a.Window, e.Limit, e.Window)
+		case a.Remaining < 0 || a.Remaining >= e.Limit || a.Outcome == Denied && a.Remaining > 0:
+			why = fmt.Sprintf("X-RateLimit-Remaining is %d", a.Remaining)
+		case a.RName != e.Policy.Name || a.R != a.Remaining || a.T < 0:
+			why = fmt.Sprintf("RateLimit is %q;r=%d;t=%d, and X-RateLimit-Remaining %d", a.RName, a.R, a.T, a.Remaining)
+		case a.Reset < 0:
+			why = "X-RateLimit-Reset is missing"
+		case a.Outcome == Denied && (a.RetryAfter < 1 || a.RetryAfter > max(a.T, 1) || a.T > a.RetryAfter+1): // Reset is rounded up, too
+			why = fmt.Sprintf("Retry-After is %d, and t of RateLimit %d", a.RetryAfter, a.T)
+		}
+		if why != "" {
+			return &violation{why: fmt.Sprintf("of request %d, %s: %s (-1: none)", a.N, a.Outcome, why), witness: []*Attempt{a}, always: true}
+		}
+	}
+	return nil
+}
+
+// mistold finds a refusal whose body is wrong.
+func (e *Evidence) mistold() *violation {
+	want := e.Policy.message(e.Limit, e.Window)
+	for _, a := range e.of(Denied) {
+		if a.Code != "RATE_LIMITED" || a.Message != want {
+			return &violation{why: fmt.Sprintf("request %d was refused with %s, %q; want RATE_LIMITED, %q", a.N, a.Code, a.Message, want), witness: []*Attempt{a}, always: true}
+		}
+	}
+	return nil
+}
+
+// spoofed judges that header fields buy nothing: they were sent while all
+// places were taken.
+func (e *Evidence) spoofed(all, plain *violation) Finding {
+	const property = "header fields buy nothing"
+	if all != nil && plain == nil {
+		v := *all
+		v.why += ", some of them with header fields that claim other clients (unless the target was told to trust this machine as a proxy)"
+		return e.weigh(property, &v, "")
+	}
+	refused := 0
+	for _, a := range e.of(Denied) {
+		if a.Spoofed {
+			refused++
+		}
+	}
+	f := e.weigh(property, nil, e.unless(refused > 0, "no request with such fields was refused"))
+	if refused > 0 {
+		f.Why = fmt.Sprintf("%d requests that claimed other addresses were refused alike", refused)
+	}
+	return f
+}
+
+// nodes judges that several targets hold one limit together.
+func (e *Evidence) nodes(all *violation, lack string) Finding {
+	const property = "one limit over all targets"
+	answered := make([]int, len(e.Targets))
+	single := false // a target that breaks the limit by itself
+	for i := range e.Targets {
+		for _, a := range slices.Concat(e.of(Admitted), e.of(Denied)) {
+			if a.Target == i {
+				answered[i]++
+			}
+		}
+		single = single || e.crowd(slices.DeleteFunc(e.of(Admitted), func(a *Attempt) bool { return a.Target != i })) != nil
+	}
+	if all != nil && !single {
+		v := *all
+		v.why += ", over targets of which none admitted so many"
+		return e.weigh(property, &v, "")
+	}
+	var missing []string
+	if lack != "" {
+		missing = append(missing, lack)
+	}
+	for i, n := range answered {
+		switch {
+		case e.Dead[i] != "":
+			missing = append(missing, e.Targets[i]+" was given up: "+e.Dead[i])
+		case n == 0:
+			missing = append(missing, e.Targets[i]+" never answered for the policy")
+		}
+	}
+	return e.weigh(property, nil, strings.Join(missing, "; "))
+}
+
+// fast judges that refusals take no longer than what is let in: a violation is
+// that most take longer than nearly all that were admitted. A tenth of a second
+// is forgiven, which other work on a busy machine takes.
+func (e *Evidence) fast() Finding {
+	denied, admitted := e.of(Denied), e.of(Admitted)
+	bound, enough := 2*quantile(admitted, 95)+100*time.Millisecond, int(load.Needed(0.95))
+	f := Finding{Property: "refusals are fast", Verdict: Proved}
+	f.Why = fmt.Sprintf("p95 %s of %d, beside %s of %d admitted", brief(quantile(denied, 95)), len(denied), brief(quantile(admitted, 95)), len(admitted))
+	switch {
+	case len(denied) < enough:
+		f.Verdict, f.Why = Undecidable, e.unless(false, fmt.Sprintf("only %d refusals: a p95 needs %d", len(denied), enough))
+	case quantile(denied, 50) > bound:
+		f.Verdict = Violated
+	case quantile(denied, 95) > bound+300*time.Millisecond:
+		f.Verdict = Undecidable
+	}
+	return f
+}
+
+// quantile is a percentile of what the clients waited, by nearest rank. What it
+// took to connect is the network's: after a pause everybody has to.
+func quantile(all []*Attempt, percent int) time.Duration {
+	if len(all) == 0 {
+		return 0
+	}
+	times := make([]time.Duration, len(all))
+	for i, a := range all {
+		times[i] = a.Received - max(a.Sent, a.Wrote)
+	}
+	slices.Sort(times)
+	return times[(len(times)*percent+99)/100-1]
+}

@@ -1,0 +1,91 @@
+package verify
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func parsed(t *testing.T, urls ...string) (all []*url.URL) {
+	t.Helper()
+	for _, text := range urls {
+		u, err := url.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, u)
+	}
+	return all
+}
+
+// One client has one address, so all targets are asked over one family.
+func TestFind(t *testing.T) {
+	t.Parallel()
+	nodes, err := find(t.Context(), parsed(t, "http://127.0.0.1:8080", "https://127.0.0.2"))
+	if err != nil || len(nodes) != 2 || nodes[0].addr != "127.0.0.1:8080" || nodes[1].addr != "127.0.0.2:443" || nodes[1].name != "https://127.0.0.2" {
+		t.Errorf("find = %+v, %v", nodes, err)
+	}
+	if nodes, err := find(t.Context(), parsed(t, "http://127.0.0.1", "http://[::1]")); err == nil {
+		t.Errorf("two families: %+v, want an error", nodes)
+	}
+	if nodes, err := find(t.Context(), parsed(t, "http://[::1]", "http://[::2]:81")); err != nil || len(nodes) != 2 || nodes[1].addr != "[::2]:81" {
+		t.Errorf("IPv6: %+v, %v", nodes, err)
+	}
+}
+
+// A request is sent once, be it that the connection dies after it; one that
+// could not be sent is no evidence.
+func TestSendOnce(t *testing.T) {
+	t.Parallel()
+	var served atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if served.Add(1) > 1 {
+			panic(http.ErrAbortHandler) // on a connection that has been used
+		}
+		if r.Header.Get("X-Forwarded-For") != "198.18.0.7" || !strings.HasPrefix(r.RemoteAddr, "127.") || strings.HasPrefix(r.RemoteAddr, "127.0.0.1:") {
+			t.Errorf("%v from %s; want a claimed address, and a loopback one of its own", r.Header, r.RemoteAddr)
+		}
+		w.Header().Set("RateLimit", `"api";r=4;t=3`)
+		w.WriteHeader(http.StatusTooManyRequests)
+		_, _ = w.Write([]byte(`{"error": {"code": "A\u001b", "message": "m"}}`))
+	}))
+	defer s.Close()
+	nodes, err := find(t.Context(), parsed(t, s.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(&Options{Loopback: true, Domain: "load.example.org"}, Policies()[0], nodes)
+	defer c.close()
+	a := c.send(t.Context(), Ask{N: 7, Spoofed: true, Epoch: time.Now()})
+	if a.Status != http.StatusTooManyRequests || a.RName != "api" || a.R != 4 || a.T != 3 || a.Limit != -1 || a.Code != "A\uFFFD" || a.Message != "m" || a.Received <= a.Sent {
+		t.Errorf("%+v", a)
+	}
+	if a := c.send(t.Context(), Ask{N: 8, Epoch: time.Now()}); a.Err == "" || a.Unsent || served.Load() != 2 {
+		t.Errorf("%+v after %d requests; want it lost, and not sent again", a, served.Load())
+	}
+	s.Close()
+	if a := c.send(t.Context(), Ask{N: 9, Epoch: time.Now()}); a.Err == "" || !a.Unsent {
+		t.Errorf("%+v; want it not sent", a)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if a := c.send(ctx, Ask{N: 10, Epoch: time.Now()}); a.Err == "" || a.Unsent {
+		t.Errorf("%+v; want no target taken for dead after an interruption", a)
+	}
+}
+
+func FuzzReadAnswer(f *testing.F) {
+	f.Add("10", `"onboarding";q=10;w=60`, `"onboarding";r=9;t=51`)
+	f.Add("-1", `"";q=99999999999999999999;w=`, `x`)
+	f.Fuzz(func(t *testing.T, n, policy, left string) {
+		a := readAnswer(200, http.Header{"X-Ratelimit-Limit": {n}, "Ratelimit-Policy": {policy}, "Ratelimit": {left}})
+		if a.Limit < -1 || a.Quota < -1 || a.Window < -1 || a.R < -1 || a.T < -1 || (a.Policy == "") != (a.Quota < 0) || (a.RName == "") != (a.R < 0) {
+			t.Errorf("%q, %q, %q read as %+v", n, policy, left, a)
+		}
+	})
+}

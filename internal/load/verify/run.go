@@ -1,0 +1,254 @@
+package verify
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Options is what a verification needs to know.
+type Options struct {
+	Targets     []*url.URL
+	Loopback    bool     // they are on this machine, where a client can have an address of its own
+	Policies    []string // by name; none: all that end in reasonable time
+	Keys        []string // API keys; none: on loopback, one of a sign-up's
+	Domain      string   // of sign-ups
+	Secret      string   // that signs webhooks, or ""
+	Windows     float64
+	ToolVersion string
+	Progress    io.Writer
+}
+
+// longest is the window that a policy may have that nobody named.
+const longest = 2 * time.Minute
+
+// Summary is what was found out, as summary.json has it.
+type Summary struct {
+	Schema      string    `json:"schema"`
+	ToolVersion string    `json:"tool_version"`
+	Targets     []string  `json:"targets"`
+	StartedAt   time.Time `json:"started_at"`
+	Seconds     float64   `json:"duration_seconds"`
+	Interrupted bool      `json:"interrupted"`
+	Requests    struct {
+		Sent     int `json:"sent"`
+		Overhead int `json:"overhead"` // of them for verify's own needs: a key, a clock
+	} `json:"requests"`
+	Policies    []*Trial `json:"policies"`
+	NotVerified []*Trial `json:"not_verified"` // nobody asked for them by name
+	Verdict     Verdict  `json:"verdict"`
+	Reasons     []string `json:"reasons"`
+}
+
+// Trial is one policy's.
+type Trial struct {
+	Policy   string    `json:"policy"`
+	Limit    int       `json:"limit"`
+	Window   float64   `json:"window_seconds"`
+	OwnKey   bool      `json:"own_key"` // nobody else can have used the key
+	Sent     int       `json:"sent"`
+	Admitted int       `json:"admitted"`
+	Denied   int       `json:"denied"`
+	Unclear  int       `json:"unclear"`
+	Verdict  Verdict   `json:"verdict"`
+	Why      string    `json:"why,omitzero"`   // nothing could be asked
+	Ended    string    `json:"ended,omitzero"` // early: why
+	Findings []Finding `json:"findings"`
+	skipped  bool
+}
+
+// Run verifies policies, all at once. An error means that nothing was sent.
+func Run(ctx context.Context, o Options) (*Summary, error) {
+	nodes, err := find(ctx, o.Targets)
+	if err != nil {
+		return nil, err
+	}
+	s := &Summary{Schema: "gatehouse.verify/1", ToolVersion: o.ToolVersion, StartedAt: time.Now().UTC(), Policies: []*Trial{}, NotVerified: []*Trial{}, Reasons: []string{}}
+	for i, n := range nodes {
+		s.Targets = append(s.Targets, n.name)
+		for _, other := range nodes[:i] { // elsewhere a host's name may decide who answers
+			if o.Loopback && other.addr == n.addr && other.url.Path == n.url.Path {
+				return nil, fmt.Errorf("%s and %s are one node: it proves nothing of two", other.name, n.name)
+			}
+		}
+	}
+	chosen := func(p Policy) bool { return len(o.Policies) == 0 || slices.Contains(o.Policies, p.Name) }
+	var keyErr error
+	var key string
+	// The sign-up comes before all else: were all clients one for the target, as
+	// behind a proxy, it would have a place of onboarding's.
+	if o.Loopback && len(o.Keys) == 0 && slices.ContainsFunc(Policies(), func(p Policy) bool { return p.NeedsKey && chosen(p) }) {
+		c := newClient(&o, Policies()[0], nodes)
+		s.Requests.Overhead++
+		key, keyErr = c.signUp(ctx)
+		c.close()
+	}
+	var overhead atomic.Int64
+	var wg sync.WaitGroup
+	var progress sync.Mutex
+	trials := make([]*Trial, len(Policies()))
+	for i, p := range Policies() {
+		named := slices.Contains(o.Policies, p.Name)
+		if !chosen(p) {
+			continue
+		}
+		say := func(text string) {
+			progress.Lock()
+			defer progress.Unlock()
+			fmt.Fprintf(o.Progress, "%s: %s\n", p.Name, text)
+		}
+		wg.Go(func() {
+			c := newClient(&o, p, nodes)
+			defer c.close()
+			subject := Subject{Policy: p, Targets: s.Targets, Windows: o.Windows, Send: c.send, Say: say}
+			if subject.Alone = o.Loopback && !p.Shared && ownAddress(nodes); p.NeedsKey {
+				subject.Alone = len(o.Keys) == 0
+			}
+			if !named {
+				subject.Longest = longest
+			}
+			var e *Evidence
+			err := c.prepare(&o, key, keyErr)
+			if err == nil && p.signed {
+				overhead.Add(1)
+				c.readClock(ctx)
+			}
+			if err == nil {
+				e, err = Try(ctx, subject)
+			}
+			trials[i] = newTrial(p.Name, subject.Alone, e, err)
+			untried, ok := errors.AsType[*UntriedError](err)
+			trials[i].skipped = ok && untried.Configured && !named
+			if trials[i].skipped {
+				say("NOT VERIFIED: " + untried.Why)
+			} else {
+				say(string(trials[i].Verdict))
+			}
+		})
+	}
+	wg.Wait()
+	s.Requests.Overhead += int(overhead.Load())
+	s.conclude(ctx, trials)
+	return s, nil
+}
+
+// prepare finds what a policy's requests need.
+func (c *client) prepare(o *Options, key string, err error) error {
+	switch p := c.policy; {
+	case p.signed && c.secret == "":
+		return &UntriedError{Why: "nothing can sign its events: set GATEHOUSE_STRIPE_WEBHOOK_SECRETS", Configured: true}
+	case !p.NeedsKey:
+	case len(o.Keys) > 0 && p.Name == "api":
+		c.key = o.Keys[len(o.Keys)-1]
+	case len(o.Keys) > 0:
+		c.key = o.Keys[0]
+	case !o.Loopback:
+		return &UntriedError{Why: "it needs an API key: add --keys-file", Configured: true}
+	default:
+		c.key = key
+		return err
+	}
+	return nil
+}
+
+func newTrial(policy string, alone bool, e *Evidence, err error) *Trial {
+	t := &Trial{Policy: policy, OwnKey: alone, Verdict: Undecidable, Findings: []Finding{}}
+	if err != nil {
+		t.Why = err.Error()
+		return t
+	}
+	t.OwnKey = e.Alone
+	t.Limit, t.Window, t.Sent = e.Limit, e.Window.Seconds(), e.Sent
+	t.Admitted, t.Denied, t.Unclear = len(e.of(Admitted)), len(e.of(Denied)), len(e.of(Unclear))
+	t.Findings = Judge(e)
+	t.Verdict = Proved
+	for _, f := range t.Findings {
+		t.Verdict = worse(t.Verdict, f.Verdict)
+	}
+	if e.Stopped != "" { // what it had shown until then may be no more
+		t.Ended, t.Verdict = e.Stopped, worse(t.Verdict, Undecidable)
+	}
+	return t
+}
+
+// worse is the verdict of two: a violation outweighs what can't be told.
+func worse(a, b Verdict) Verdict {
+	order := []Verdict{Proved, Undecidable, Violated}
+	return order[max(slices.Index(order, a), slices.Index(order, b))]
+}
+
+func (s *Summary) conclude(ctx context.Context, trials []*Trial) {
+	s.Seconds = time.Since(s.StartedAt).Round(time.Millisecond).Seconds()
+	s.Interrupted = ctx.Err() != nil
+	s.Requests.Sent, s.Verdict = s.Requests.Overhead, Proved
+	for _, t := range trials {
+		switch {
+		case t == nil:
+			continue
+		case t.skipped:
+			s.NotVerified = append(s.NotVerified, t)
+			continue
+		case t.Why != "":
+			s.Reasons = append(s.Reasons, t.Policy+": "+t.Why)
+		case t.Ended != "":
+			s.Reasons = append(s.Reasons, t.Policy+": it ended early: "+t.Ended)
+		}
+		s.Policies = append(s.Policies, t)
+		s.Requests.Sent += t.Sent
+		s.Verdict = worse(s.Verdict, t.Verdict)
+		for _, f := range t.Findings {
+			if f.Verdict != Proved {
+				s.Reasons = append(s.Reasons, fmt.Sprintf("%s: %s is %s: %s", t.Policy, f.Property, f.Verdict, f.Why))
+			}
+		}
+	}
+	if len(s.Policies) == 0 {
+		s.Verdict, s.Reasons = Undecidable, append(s.Reasons, "no policy was verified")
+	}
+	slices.SortStableFunc(s.Reasons, func(a, b string) int { // violations first
+		return cmp.Compare(strings.Count(b, " is violated: "), strings.Count(a, " is violated: "))
+	})
+}
+
+// JSON is the summary as summary.json has it.
+func (s *Summary) JSON() ([]byte, error) {
+	text, err := json.Marshal(s, jsontext.WithIndent("  "), json.Deterministic(true))
+	if err != nil {
+		return nil, fmt.Errorf("write the summary: %w", err)
+	}
+	return append(text, '\n'), nil
+}
+
+// MarshalJSON is for a witness in summary.json.
+func (a *Attempt) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Request    int     `json:"request"`
+		Phase      phase   `json:"phase"`
+		Target     int     `json:"target"` // counted from 0
+		Spoofed    bool    `json:"spoofed"`
+		Sent       float64 `json:"sent_ms"` // since the first
+		Received   float64 `json:"received_ms"`
+		Status     int     `json:"status"`
+		Outcome    Outcome `json:"outcome"`
+		Code       string  `json:"code,omitzero"`
+		Limit      int     `json:"limit"` // -1: none, likewise below
+		Remaining  int     `json:"remaining"`
+		RetryAfter int     `json:"retry_after"`
+		Error      string  `json:"error,omitzero"`
+	}{a.N, a.Phase, a.Target, a.Spoofed, milliseconds(a.Sent), milliseconds(a.Received), a.Status, a.Outcome, a.Code, a.Limit, a.Remaining, a.RetryAfter, a.Err})
+}
+
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
+}
