@@ -213,6 +213,9 @@ func (m *Meter) keep(ctx context.Context) {
 				ids = append(ids, id.(string))
 				return true
 			})
+			if len(ids) == 0 { // an idle node writes nothing
+				continue
+			}
 			slices.Sort(ids) // so that two writers never wait for each other in a circle
 			if err := m.store.KeepHolds(ctx, ids, holdLife); err != nil && ctx.Err() == nil {
 				m.log.WarnContext(ctx, "money held for calls under way may lapse", "err", err)

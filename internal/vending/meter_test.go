@@ -266,9 +266,13 @@ func TestEachCallIsBookedThoughTheNodeStopsAmidThem(t *testing.T) {
 }
 
 func TestHoldsAreKept(t *testing.T) {
-	log := withMeter(t, func(t *testing.T, _ *vending.Meter, s *shelf, _ func()) {
-		pass(time.Minute)
-		if s.kept != 6 {
+	log := withMeter(t, func(t *testing.T, m *vending.Meter, s *shelf, _ func()) {
+		if pass(time.Minute); s.kept != 0 {
+			t.Errorf("an idle node wrote %d times in a minute", s.kept)
+		}
+		_, err := m.Reserve(t.Context(), lease, call("gpt"))
+		done(t, err)
+		if pass(time.Minute); s.kept != 6 {
 			t.Errorf("kept %d times in a minute", s.kept)
 		}
 		s.setAway(errAway)
