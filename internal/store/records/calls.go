@@ -261,7 +261,8 @@ func (c Calls) QueueKeys(ctx context.Context, limit int) (int, error) {
 	if due, err := Read(ctx, c.runner, "find_due_keys", KeysDue); err != nil || !due {
 		return 0, err
 	}
-	return Write(ctx, c.runner, "queue_keys", func(t Tx) (int, error) { return QueueKeys(t, limit) })
+	n, err := Write(ctx, c.runner, "queue_keys", func(t Tx) (int64, error) { return QueueKeys(t, limit) })
+	return int(n), err
 }
 
 // DoomKey implements vending.Store.

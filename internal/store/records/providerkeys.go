@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"gatehouse/internal/fault"
-	"gatehouse/internal/jobs"
 	"gatehouse/internal/vending"
 )
 
@@ -32,7 +31,7 @@ func BeginKeys(t Tx, o vending.Order, makers []vending.Provider) (begun []vendin
 		if !slices.Contains(makers, i.Provider) {
 			continue
 		}
-		if _, err := t.Exec("INSERT INTO provider_keys (id, provider, key_id, sweep_at, doomed) VALUES ($1, $2, '', $3, FALSE)",
+		if err := t.Put("INSERT INTO provider_keys (id, provider, key_id, sweep_at, doomed) VALUES ($1, $2, '', $3, FALSE)",
 			i.ID, string(i.Provider), now+vending.KeyPatience.Microseconds()); err != nil {
 			return nil, err
 		}
@@ -84,18 +83,12 @@ func AbandonKeys(t Tx, keys []vending.Leftover) error {
 const dueKeys = " FROM provider_keys WHERE sweep_at <= $1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE kind = 'provider_key' AND subject = provider_keys.id) ORDER BY id LIMIT $2"
 
 // QueueKeys queues a job for each key that is to be deleted.
-func QueueKeys(t Tx, limit int) (int, error) {
+func QueueKeys(t Tx, limit int) (int64, error) {
 	now, err := t.Now()
 	if err != nil {
 		return 0, err
 	}
-	due, err := List(t, "SELECT id"+dueKeys, []any{now, limit}, Text)
-	for _, id := range due {
-		if err == nil {
-			err = Enqueue(t, jobs.ProviderKey, id)
-		}
-	}
-	return len(due), err
+	return t.Exec("INSERT INTO jobs (kind, subject, created_at, due_at, claim) SELECT 'provider_key', id, CAST($1 AS bigint), CAST($1 AS bigint), CAST($1 AS bigint)"+dueKeys+" ON CONFLICT DO NOTHING", now, limit)
 }
 
 // KeysDue says whether there is anything to queue, which there mostly is not.
