@@ -40,6 +40,7 @@ if [ -n "$memory" ]; then
 	fi
 fi
 
+set -- -timeout=25m "$@" # of a package: under the race detector, on a slow machine, ten are not enough
 status=0
 "$gotestsum" --format pkgname --hide-summary skipped --jsonfile "$work/events" -- "$@" || status=$?
 # All is also the module of its own that drives the vendors' SDKs. No race
