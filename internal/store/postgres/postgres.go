@@ -261,13 +261,15 @@ func (s *Store) connected(ctx context.Context, run func(context.Context, *pgxpoo
 		return err
 	}
 	defer c.Release()
+	asked := ctx
 	ctx, cancel = context.WithTimeout(ctx, s.patience)
 	defer cancel()
 	err = run(ctx, c)
-	if err != nil && c.Conn().IsClosed() {
-		s.fails(err)
-	} else {
+	switch {
+	case err == nil || !c.Conn().IsClosed():
 		s.works()
+	case asked.Err() == nil: // otherwise its caller had no more time, which says nothing of the database
+		s.fails(err)
 	}
 	return err
 }
