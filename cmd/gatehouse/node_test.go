@@ -20,7 +20,7 @@ import (
 
 // patience is when a test gives up on something that hangs. Nothing is
 // measured by it: on a slow machine all that is right still passes.
-const patience = 45 * time.Second
+const patience = 90 * time.Second
 
 // A node is a served gatehouse in a process of its own.
 type node struct {
