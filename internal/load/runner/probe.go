@@ -9,10 +9,10 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/go-json-experiment/json"
 
+	"gatehouse/internal/load"
 	"gatehouse/internal/load/gate"
 	"gatehouse/internal/load/report"
 )
@@ -27,6 +27,7 @@ const (
 	probePatience = 3 * time.Second
 	hurried       = time.Second // when the run was interrupted
 	maxProbe      = 256 << 10   // bytes of an answer
+	maxTold       = 64          // characters of what it says of itself that are kept
 	// A cluster's nodes answer in turn: so often is asked for the one from before.
 	probeTries = 16
 )
@@ -80,7 +81,7 @@ func (p *probe) look(ctx context.Context) look {
 	switch err := p.get(ctx, p.admin, &told); {
 	case err != nil:
 		l.adminErr = fmt.Errorf("the admin listener did not say: %w", err)
-	case told.Node == "" || clean(told.Node) != l.health.Node || !l.startedAt(told.StartedAt):
+	case told.Node == "" || load.Clean(told.Node, maxTold) != l.health.Node || !l.startedAt(told.StartedAt):
 		l.adminErr = fmt.Errorf("the admin listener at %s is another node's", p.admin)
 	default:
 		l.admin = &told.Target
@@ -95,18 +96,6 @@ func (l *look) startedAt(then time.Time) bool {
 	return l.alive && (l.at.Sub(then)-time.Duration(*l.health.Uptime*float64(time.Second))).Abs() < slack
 }
 
-// clean keeps what a target says from steering a terminal, and short.
-func clean(s string) string {
-	const long = 64 // characters
-	runes := []rune(strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '\uFFFD'
-		}
-		return r
-	}, s))
-	return string(runes[:min(len(runes), long)])
-}
-
 func (p *probe) lookAtHealth(ctx context.Context) look {
 	l := look{}
 	l.err = p.get(ctx, p.health, &l.health)
@@ -114,7 +103,7 @@ func (p *probe) lookAtHealth(ctx context.Context) look {
 	status, ok := errors.AsType[statusError](l.err)
 	l.absent = ok && status < http.StatusInternalServerError || errors.Is(l.err, errForm)
 	for _, s := range []*string{&l.health.Status, &l.health.Version, &l.health.Mode, &l.health.Node, &l.health.Database.Driver} {
-		*s = clean(*s)
+		*s = load.Clean(*s, maxTold)
 	}
 	l.alive = l.err == nil && l.health.Uptime != nil
 	return l

@@ -19,14 +19,16 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-	"unicode"
 
 	"github.com/go-json-experiment/json"
+
+	"gatehouse/internal/load"
 )
 
 const (
 	requestTimeout = 10 * time.Second
 	maxAnswer      = 64 << 10 // bytes
+	maxTold        = 300      // characters of what it says that are kept
 )
 
 // node is one address behind a target's URL: each may be another process, and
@@ -184,7 +186,7 @@ func (c *client) post(ctx context.Context, ask Ask, path string, h http.Header, 
 	}
 	text, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err == nil && json.Unmarshal(text, &problem) == nil { // else it is no error of the contract's, or was cut off
-		a.Code, a.Message = clean(problem.Error.Code), clean(problem.Error.Message)
+		a.Code, a.Message = load.Clean(problem.Error.Code, maxTold), load.Clean(problem.Error.Message, maxTold)
 	}
 	return a, text
 }
@@ -217,16 +219,4 @@ func (c *client) readClock(ctx context.Context) {
 	if a, _ := c.first(ctx, "/livez", ""); !a.Date.IsZero() {
 		c.ahead = time.Until(a.Date)
 	}
-}
-
-// clean keeps what a target says from steering a terminal, and short.
-func clean(s string) string {
-	const long = 300 // characters
-	runes := []rune(strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '\uFFFD'
-		}
-		return r
-	}, s))
-	return string(runes[:min(len(runes), long)])
 }
