@@ -30,7 +30,7 @@ func newRunner(c Config, store Store, intake *billing.Intake, fixes *billing.Fix
 		handlers[jobs.FixCharge] = fixes.ChargeJob
 		handlers[jobs.StripeReconcile] = billing.NewReconciler(store, intake, payments, c.ReconcileEvery, now, log, metrics.EventsMissed).Handle
 	}
-	if c.OpenAIKeys.AdminKey != "" || c.OpenRouterKeys.ManagementKey != "" {
+	if credentials.MakesKeys() {
 		handlers[jobs.ProviderKey] = func(ctx context.Context, j jobs.Job) error { return credentials.EndKey(ctx, j.Subject) }
 	}
 	return jobs.NewRunner(store, handlers, log, jobs.Observer{

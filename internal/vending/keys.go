@@ -62,7 +62,7 @@ type made struct {
 // by the gateway, where each call is counted.
 func (s *Service) makeKeys(ctx context.Context, o Order) (map[string]made, error) {
 	makes := func(i Issue) bool { return s.makers[i.Provider] != nil }
-	if o.Cap > 0 || len(s.makers) == 0 || o.Replace == "" && !slices.ContainsFunc(o.Issues, makes) {
+	if o.Cap > 0 || !s.MakesKeys() || o.Replace == "" && !slices.ContainsFunc(o.Issues, makes) {
 		return nil, nil
 	}
 	intents, err := s.store.BeginKeys(ctx, o, slices.Sorted(maps.Keys(s.makers)))
@@ -103,6 +103,9 @@ func (s *Service) makeKeys(ctx context.Context, o Order) (map[string]made, error
 	}
 	return all, nil
 }
+
+// MakesKeys says whether there are keys of providers' own.
+func (s *Service) MakesKeys() bool { return len(s.makers) > 0 }
 
 // endOf says when a key ends, and by whom.
 func endOf(k Made, i Intent) Key {

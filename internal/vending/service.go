@@ -103,15 +103,13 @@ func (s *Service) grant(ctx context.Context, o Order, issues []Issue, keep *idem
 		return a
 	}
 	made, err := s.makeKeys(ctx, o)
+	var granted Granted
 	if err == nil {
 		for i := range o.Issues {
 			if m, ok := made[o.Issues[i].ID]; ok {
 				o.Issues[i].Key, tokens[o.Issues[i].ID] = &m.Key, m.Secret
 			}
 		}
-	}
-	var granted Granted
-	if err == nil {
 		if granted, err = s.store.Grant(ctx, o, idempotency.Map(keep, answer)); err != nil {
 			s.abandon(ctx, made)
 		}
