@@ -28,6 +28,7 @@ import (
 	"gatehouse/internal/load/plan"
 	"gatehouse/internal/load/report"
 	"gatehouse/internal/load/runner"
+	"gatehouse/internal/load/script"
 	"gatehouse/internal/nearest"
 	"gatehouse/plans"
 )
@@ -50,6 +51,7 @@ type loadRun struct {
 	baseline            string
 	seed                uint64
 	domain, via         string
+	keysFile, provider  string
 	yes, json           bool
 	seeded              bool
 }
@@ -60,15 +62,20 @@ func loadRunCommand() *cobra.Command {
 		Use:   "run PLAN",
 		Short: "Run a plan and write its reports",
 		Long: fmt.Sprintf(`Runs a plan, a YAML file or one of those inside: %s.
-Writes summary.json, report.md, report.html, junit.xml, samples.csv and windows.csv
-to --out.
+Writes summary.json, report.md, report.html, junit.xml, samples.csv, windows.csv
+and writes.csv to --out.
+
+credentials, webhooks and mixed sign customers up before the run, and afterwards
+compare what the target says with what must have happened. Tokens are used
+through the gateway, behind which this command plays the provider Ollama;
+events are signed with GATEHOUSE_STRIPE_WEBHOOK_SECRETS.
 
 Requests are sent when they are due, whether or not earlier ones have been
 answered. Ctrl-C ends a run with reports of what was measured; a second one ends
 it at once.
 
-Exit codes: 0 the plan's gates held; 1 a gate failed, or a report could not be
-written; 2 wrong usage or plan, nothing was sent; 3 inconclusive; 130 interrupted.
+Exit codes: 0 the plan's gates held; 1 a gate failed, the run could not be
+prepared, or a report not be written; 2 wrong usage or plan, nothing was sent; 3 inconclusive; 130 interrupted.
 
 A first run, with gatehouse serve on this machine:
 
@@ -79,12 +86,14 @@ A first run, with gatehouse serve on this machine:
 	f := c.Flags()
 	f.StringVar(&l.target, "target", "http://127.0.0.1:8080", "URL of the API")
 	f.StringVar(&l.targetAdmin, "target-admin", "", "URL of the target's admin listener, which tells its machine, database and limits; none: don't ask (default on loopback http://127.0.0.1:9090)")
-	f.StringVar(&l.profile, "profile", "", "one of the plan's profiles; onboarding has smoke, staging, production and reference")
+	f.StringVar(&l.profile, "profile", "", "one of the plan's profiles; those inside have smoke, staging, production and reference")
 	f.StringVar(&l.out, "out", "", "folder for the reports (default load-PLAN-PROFILE-TIME)")
 	f.StringVar(&l.baseline, "baseline", "", "earlier run to compare with: its folder, its summary.json, a summary of k6 or vegeta, or one of "+strings.Join(baselines.Names(), ", ")+"; none: compare with nothing (default: what the plan says)")
 	f.Uint64Var(&l.seed, "seed", 0, "decides which request an arrival is, and what it picks (default: a random one)")
 	f.StringVar(&l.domain, "email-domain", "", "fills {{domain}}; needed off loopback (default on loopback "+loopbackDomain+")")
 	f.StringVar(&l.via, "clients-via", "", "how the plan's clients are told apart, instead of what it says: source (loopback addresses), forwarded (X-Forwarded-For, for a target that trusts this machine as a proxy) or none")
+	f.StringVar(&l.keysFile, "keys-file", "", "API keys, one a line, for plans that exchange them (default: customers sign up for the run)")
+	f.StringVar(&l.provider, "provider-listen", "127.0.0.1:11434", "where to listen as the provider Ollama, which is the target's GATEHOUSE_OLLAMA_BASE_URL; none: don't")
 	f.BoolVar(&l.yes, "yes", false, "send load to a target off loopback")
 	f.BoolVar(&l.json, "json", false, "print the summary as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -109,6 +118,9 @@ A first run, with gatehouse serve on this machine:
 		run, err := runner.Run(c.Context(), o)
 		if run == nil && c.Context().Err() != nil {
 			return err
+		}
+		if _, ok := errors.AsType[runner.NotPreparedError](err); ok {
+			return fmt.Errorf("the run could not be prepared: %w", err)
 		}
 		if run == nil {
 			return usageError{err}
@@ -156,9 +168,21 @@ func (l *loadRun) options(name string) (o runner.Options, err error) {
 		return o, err
 	}
 	if o.Plan, err = plan.Parse(file, text, plan.Options{
-		Profile: l.profile, Domain: l.domain, Loopback: o.Loopback, Via: load.Via(l.via), Getenv: os.LookupEnv,
+		Profile: l.profile, Domain: l.domain, Loopback: o.Loopback, Via: load.Via(l.via), Getenv: os.LookupEnv, Given: script.Places(),
 	}); err != nil {
 		return o, err
+	}
+	if script.Needed(o.Plan) {
+		o.Script = &script.Options{Target: o.Target, Plan: o.Plan, Loopback: o.Loopback, Domain: l.domain, Secret: webhookSecret(), Provider: l.provider}
+		if l.provider == none {
+			o.Script.Provider = ""
+		}
+		if o.Script.Keys, err = readKeys(l.keysFile); err != nil {
+			return o, err
+		}
+		if err := o.Script.Check(); err != nil {
+			return o, err
+		}
 	}
 	switch {
 	case o.Admin == none:
@@ -216,6 +240,25 @@ func readPlan(name string) (file string, text []byte, err error) {
 func readBaseline(name string) (*report.Summary, error) {
 	side, err := readSide("baseline", name)
 	return side.Summary, err
+}
+
+// readKeys reads API keys, one a line; none without a file.
+func readKeys(file string) ([]string, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := readBounded(file)
+	keys := strings.Fields(string(text))
+	if err != nil || len(keys) == 0 {
+		return nil, errors.Join(fmt.Errorf("--keys-file %s has no keys", file), err)
+	}
+	return keys, nil
+}
+
+// webhookSecret is what events are signed with: the first of those set.
+func webhookSecret() string {
+	first, _, _ := strings.Cut(os.Getenv("GATEHOUSE_STRIPE_WEBHOOK_SECRETS"), ",")
+	return strings.TrimSpace(first)
 }
 
 // readBeside reads a file that is meant where nothing inside has its name.

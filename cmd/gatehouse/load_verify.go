@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"os"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -135,14 +134,10 @@ func (l *loadVerify) options() (o verify.Options, err error) {
 	if !(l.windows >= 1 && l.windows <= 100) {
 		return o, fmt.Errorf("--windows %g: want 1 to 100", l.windows)
 	}
-	if l.keysFile != "" {
-		text, err := readBounded(l.keysFile)
-		if o.Keys = strings.Fields(string(text)); err != nil || len(o.Keys) == 0 {
-			return o, errors.Join(fmt.Errorf("--keys-file %s has no keys", l.keysFile), err)
-		}
+	if o.Keys, err = readKeys(l.keysFile); err != nil {
+		return o, err
 	}
-	first, _, _ := strings.Cut(os.Getenv("GATEHOUSE_STRIPE_WEBHOOK_SECRETS"), ",")
-	o.Secret = strings.TrimSpace(first)
+	o.Secret = webhookSecret()
 	if l.out == "" {
 		l.out = "load-verify-" + time.Now().UTC().Format("20060102T150405Z")
 	}

@@ -30,7 +30,7 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
-			e.Values[served{}] = &script{t: e.T().(testing.TB)}
+			e.Values[served{}] = &played{t: e.T().(testing.TB)}
 			e.Setenv("GORACE", raceOptions)
 			return nil
 		},
@@ -44,16 +44,16 @@ func TestScript(t *testing.T) {
 // served is the key of a script's node.
 type served struct{}
 
-// script is what a script's commands know of each other.
-type script struct {
+// played is what a script's commands know of each other.
+type played struct {
 	t testing.TB
 	n *node // nil before it serves
 }
 
-func scriptOf(ts *testscript.TestScript) *script { return ts.Value(served{}).(*script) }
+func scriptOf(ts *testscript.TestScript) *played { return ts.Value(served{}).(*played) }
 
 // node is the script's node.
-func (s *script) node(ts *testscript.TestScript) *node {
+func (s *played) node(ts *testscript.TestScript) *node {
 	if s.n == nil {
 		ts.Fatalf("nothing is served")
 	}

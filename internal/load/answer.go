@@ -38,6 +38,7 @@ type answer struct {
 	keep    bool   // the connection can be used again
 	policy  []byte // RateLimit-Policy
 	example []byte // how the body began
+	more    int    // bytes of it that are kept beyond exampleLen
 
 	length  int64 // -1: not given
 	chunked bool
@@ -103,7 +104,7 @@ func (a *answer) readHead(r *bufio.Reader) error {
 	if err != nil || status < 100 || status > 599 {
 		return notHTTP("its status is %q", line[9:12])
 	}
-	*a = answer{status: int(status), policy: a.policy[:0], example: a.example[:0], length: -1, old: line[7] == '0'}
+	*a = answer{status: int(status), policy: a.policy[:0], example: a.example[:0], more: a.more, length: -1, old: line[7] == '0'}
 	for {
 		line, err := readLine(r, &left)
 		if err != nil {
@@ -211,7 +212,7 @@ func (a *answer) buffered(r *bufio.Reader, n int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if room := exampleLen - len(a.example); room > 0 {
+	if room := exampleLen + a.more - len(a.example); room > 0 {
 		a.example = append(a.example, part[:min(room, len(part))]...)
 	}
 	_, err = r.Discard(size)

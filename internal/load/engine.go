@@ -131,15 +131,22 @@ func (e *engine) pace(ctx context.Context) int64 {
 			}
 			return e.sched.total
 		}
-		request := pick.next()
-		f.seq, f.now = uint64(k)+1, time.Now()
-		c := e.senders[request].next()
+		a := &w.arrival
+		*a = Arrival{Seq: uint64(k) + 1, Request: pick.next(), Values: a.Values[:0]}
+		if e.job.Script != nil {
+			e.job.Script.Next(a)
+		}
+		f.seq, f.now, f.given, f.id = a.Seq, time.Now(), a.Values, f.id[:0]
+		c := e.senders[a.Request].next()
 		free := due
 		if due < blocked { // it had to wait for a place, and then for its turn
 			free = e.now()
 		}
-		w.due, w.free, w.request, w.client = due, free, request, c
-		w.text = e.job.Requests[request].render(w.text[:0], &e.to, c, f)
+		w.due, w.free, w.client = due, free, c
+		w.text = e.job.Requests[a.Request].render(w.text[:0], &e.to, c, f)
+		if e.job.Script != nil && a.ID == "" {
+			a.ID = string(f.id)
+		}
 		w.wake <- struct{}{}
 	}
 	return e.sched.total

@@ -31,6 +31,33 @@ type Job struct {
 	Seed        uint64        // decides which request an arrival is, and what it picks
 	// Observe, if set, is told each second as it ends. It must not block.
 	Observe func(*Sample)
+	// Script, if set, has its say on each arrival.
+	Script Script
+}
+
+// Script is what a plan does that templates can't: requests that depend on
+// earlier answers, and a record of what was acknowledged.
+type Script interface {
+	// Next is asked by the pacer, and so by one goroutine, what an arrival is to
+	// be. It may choose another request than the weights did, and gives Values for
+	// the Given places of its templates. It must not block: what it takes is lag.
+	Next(a *Arrival)
+	// Ended is told, by many goroutines, what came of it: the status, or 0 where
+	// there was no answer, and how the body began (MaxKept bytes). What it is given
+	// is used again for the next arrival.
+	Ended(a *Arrival, status int, body []byte)
+}
+
+// MaxKept is how much of an answer's body a script sees.
+const MaxKept = 4 << 10
+
+// Arrival is one request of a run.
+type Arrival struct {
+	Seq     uint64   // from 1
+	Request int      // index into the job's
+	Values  []string // of the Given places, by their numbers
+	ID      string   // of what it writes: the script's, or else the last UUID that it was filled with
+	Ref     any      // the script's own
 }
 
 // Stage ramps linearly from the rate before it (0 at first) to Rate, in

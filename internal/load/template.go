@@ -15,6 +15,7 @@ type Part struct {
 	Place Place
 	Text  string   // of Literal
 	Picks []string // of Pick
+	Given int      // number of a Given one
 }
 
 // Place is what fills a part.
@@ -27,6 +28,7 @@ const (
 	UUID          // a random one, new in every run whatever the seed
 	Pick          // one of Picks, by the seed
 	Now           // when it is sent, RFC 3339 in UTC
+	Given         // what the job's script gives for its number
 )
 
 // Literally is a template without places.
@@ -39,6 +41,8 @@ type filler struct {
 	unique *rand.ChaCha8
 	now    time.Time
 	body   []byte // room for a body
+	given  []string
+	id     []byte // the last UUID
 }
 
 func (t Template) fill(dst []byte, f *filler) []byte {
@@ -50,10 +54,13 @@ func (t Template) fill(dst []byte, f *filler) []byte {
 			dst = strconv.AppendUint(dst, f.seq, 10)
 		case UUID:
 			dst = appendUUID(dst, f.unique.Uint64(), f.unique.Uint64())
+			f.id = append(f.id[:0], dst[len(dst)-36:]...)
 		case Pick:
 			dst = append(dst, p.Picks[f.picks.IntN(len(p.Picks))]...)
 		case Now:
 			dst = f.now.UTC().AppendFormat(dst, time.RFC3339Nano)
+		case Given:
+			dst = append(dst, f.given[p.Given]...)
 		}
 	}
 	return dst

@@ -21,13 +21,17 @@ type worker struct {
 
 	// What the pacer gives it.
 	due, free time.Duration
-	request   int
+	arrival   Arrival
 	client    *client
 	text      []byte // the whole request
 }
 
 func newWorker(e *engine) *worker {
 	w := &worker{e: e, wake: make(chan struct{}, 1), reader: bufio.NewReader(nil)}
+
+	if e.job.Script != nil {
+		w.answer.more = MaxKept - exampleLen
+	}
 	e.workers.Go(func() {
 		for range w.wake {
 			w.send()
@@ -42,7 +46,7 @@ func (w *worker) send() {
 	e := w.e
 	sent := e.now()
 	e.rec.sent(sent, w.free)
-	d := done{request: w.request, due: w.due, sent: sent}
+	d := done{request: w.arrival.Request, due: w.due, sent: sent}
 	keep, dialing, err := w.exchange(&d)
 	d.ended = e.now()
 	w.use(nil, keep)
@@ -55,6 +59,14 @@ func (w *worker) send() {
 	} else {
 		d.status, d.example, d.policy = w.answer.status, w.answer.example, w.answer.policy
 	}
+	if e.job.Script != nil {
+		body := d.example
+		if err != nil {
+			body = nil
+		}
+		e.job.Script.Ended(&w.arrival, d.status, body)
+	}
+	d.example = d.example[:min(len(d.example), exampleLen)]
 	e.rec.ended(&d)
 }
 

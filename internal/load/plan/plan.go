@@ -23,6 +23,7 @@ type Options struct {
 	Loopback bool                        // the target is on this machine, so it can be called from many addresses
 	Via      load.Via                    // how all that are many clients are told apart; "" leaves it to the plan
 	Getenv   func(string) (string, bool) // for {{env NAME}}; os.LookupEnv
+	Given    []string                    // names of places that the run's script fills, by their numbers
 }
 
 // Plan is a plan in effect: the file's keys, those of the profile instead of

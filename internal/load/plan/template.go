@@ -62,14 +62,19 @@ func (b *builder) place(words []string) (p load.Part, wrong string) {
 		return p, "it names no place" + hint("", placeNames)
 	}
 	name, args := words[0], words[1:]
+	known := slices.Concat(placeNames, b.options.Given)
 	form := map[string]string{"env": " NAME", "pick": " a b c"}[name]
 	switch {
-	case !slices.Contains(placeNames, name):
-		return p, "there is no such place" + hint(name, placeNames)
+	case !slices.Contains(known, name):
+		return p, "there is no such place" + hint(name, known)
 	case (form == "") != (len(args) == 0), name == "env" && len(args) > 1:
 		return p, "write {{" + name + form + "}}"
 	}
-	p.Place = filledLater[name]
+	if p.Given = slices.Index(b.options.Given, name); p.Given >= 0 {
+		p.Place = load.Given
+		return p, ""
+	}
+	p.Given, p.Place = 0, filledLater[name]
 	switch name {
 	case "pick":
 		p.Picks = args

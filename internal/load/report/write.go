@@ -13,6 +13,7 @@ import (
 const (
 	SamplesFile = "samples.csv"
 	WindowsFile = "windows.csv"
+	WritesFile  = "writes.csv"
 )
 
 const (
@@ -24,7 +25,7 @@ const (
 
 // Files are the names of all files of a run's reports.
 func Files() []string {
-	return []string{SamplesFile, WindowsFile, markdownFile, htmlFile, junitFile, summaryFile}
+	return []string{SamplesFile, WindowsFile, WritesFile, markdownFile, htmlFile, junitFile, summaryFile}
 }
 
 // Folder makes the folder of reports. One that holds an earlier run's is

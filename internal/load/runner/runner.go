@@ -17,6 +17,7 @@ import (
 	"gatehouse/internal/load/gate"
 	"gatehouse/internal/load/plan"
 	"gatehouse/internal/load/report"
+	"gatehouse/internal/load/script"
 	"gatehouse/internal/machine"
 )
 
@@ -31,6 +32,7 @@ type Options struct {
 	Baseline     *report.Summary // nil: compare with nothing
 	BaselineName string
 	ToolVersion  string
+	Script       *script.Options // of a plan that needs one; nil for others
 	Progress     io.Writer
 	Terminal     bool // Progress is one: its last line is written over
 }
@@ -53,12 +55,20 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 			Generator: report.Generator{Facts: machine.Read(), Go: runtime.Version(), GOMAXPROCS: runtime.GOMAXPROCS(0)},
 		},
 	}
+	record := newRecord(files.writes, o.Plan)
+	played, err := prepare(ctx, &o, record)
+	if err != nil {
+		return nil, errors.Join(err, files.remove())
+	}
+	if played != nil {
+		defer played.Close()
+	}
 	p := newProgress(o.Progress, o.Terminal, o.Plan)
 	p.begin(run, before)
 	seconds := writeSeconds(files, o.Plan.Outcomes)
 	run.Result, err = load.Run(ctx, &load.Job{
 		Target: o.Target, Stages: o.Plan.Stages, Requests: o.Plan.Requests, Outcomes: o.Plan.Outcomes,
-		MaxInFlight: o.Plan.MaxInFlight, Timeout: o.Plan.Timeout, Seed: o.Seed,
+		MaxInFlight: o.Plan.MaxInFlight, Timeout: o.Plan.Timeout, Seed: o.Seed, Script: record,
 		Observe: func(s *load.Sample) {
 			seconds.add(s)
 			p.second(s)
@@ -67,7 +77,7 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	failed := seconds.end(ctx)
 	p.end()
 	if err != nil {
-		return nil, errors.Join(err, os.Remove(files.samples.Name()), os.Remove(files.windows.Name()))
+		return nil, errors.Join(err, files.remove())
 	}
 
 	after := target.lookAgain(ctx, before)
@@ -76,6 +86,10 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	if check, ok := stayedUp(before, after, run.Result.Interrupted); ok {
 		run.Checks = append(run.Checks, check)
 	}
+	if played != nil {
+		run.Checks = append(run.Checks, played.Checks(ctx, run.Result.Interrupted)...)
+	}
+	failed = errors.Join(failed, record.end())
 	if o.Baseline != nil {
 		comparison, checks := report.Compare(o.BaselineName, o.Baseline, run)
 		run.Baseline = comparison
@@ -83,20 +97,53 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	}
 	run.Verdict, run.Reasons = gate.Judge(run.Result, o.Plan.Gates, run.Checks)
 	run.Notes = notes(run, before)
+	if played != nil {
+		run.Notes = append(run.Notes, played.Notes()...)
+	}
 	return run, errors.Join(failed, report.Write(o.Out, run, report.HTML))
 }
 
-// secondsFiles are those that a run writes as it goes.
-type secondsFiles struct{ samples, windows *os.File }
+// prepare gives the plan its script, if it needs one.
+func prepare(ctx context.Context, o *Options, record *record) (*script.Script, error) {
+	if o.Script == nil {
+		return nil, nil
+	}
+	o.Script.Progress, o.Script.Wrote = o.Progress, record.wrote
+	played, err := script.Prepare(ctx, *o.Script)
+	if err != nil {
+		return nil, NotPreparedError{err}
+	}
+	record.plan, record.script = o.Plan, played
+	return played, nil
+}
 
-func (f secondsFiles) close() {
-	_ = f.samples.Close() // they have been synced
-	_ = f.windows.Close()
+// NotPreparedError is why a plan's script could not begin.
+type NotPreparedError struct{ error }
+
+func (e NotPreparedError) Unwrap() error { return e.error }
+
+// runFiles are those that a run writes as it goes.
+type runFiles struct{ samples, windows, writes *os.File }
+
+func (f runFiles) all() []*os.File { return []*os.File{f.samples, f.windows, f.writes} }
+
+func (f runFiles) close() {
+	for _, file := range f.all() {
+		_ = file.Close() // they have been synced
+	}
+}
+
+// remove takes away what a run that did not begin has no use for.
+func (f runFiles) remove() (err error) {
+	for _, file := range f.all() {
+		err = errors.Join(err, os.Remove(file.Name()))
+	}
+	return err
 }
 
 // openOut makes the folder of the reports and the files that are written as
 // the run goes.
-func openOut(dir string) (f secondsFiles, err error) {
+func openOut(dir string) (f runFiles, err error) {
 	if err := report.Folder(dir); err != nil {
 		return f, err
 	}
@@ -106,7 +153,7 @@ func openOut(dir string) (f secondsFiles, err error) {
 		}
 		return f
 	}
-	f = secondsFiles{create(report.SamplesFile), create(report.WindowsFile)}
+	f = runFiles{create(report.SamplesFile), create(report.WindowsFile), create(report.WritesFile)}
 	if err != nil {
 		f.close()
 		return f, fmt.Errorf("write reports: %w", err)
@@ -123,7 +170,7 @@ type secondsWriter struct {
 	ended   chan error
 }
 
-func writeSeconds(f secondsFiles, outcomes []load.Outcome) *secondsWriter {
+func writeSeconds(f runFiles, outcomes []load.Outcome) *secondsWriter {
 	w := &secondsWriter{seconds: make(chan *load.Sample, 4096), ended: make(chan error, 1)} // over an hour
 	samples, windows := report.NewSamples(f.samples, outcomes), report.NewWindows(f.windows)
 	go func() {

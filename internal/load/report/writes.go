@@ -1,0 +1,58 @@
+package report
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxWrites is the longest writes.csv that is read, in bytes: some two million
+// writes.
+const maxWrites = 256 << 20
+
+// WritesHead is the first line of writes.csv.
+func WritesHead() []string { return []string{"request", "id", "status"} }
+
+// Written is a row of writes.csv: a request that was acknowledged, or that may
+// have been carried out without an answer that says so.
+type Written struct {
+	Request string // method and path, {} for what differs
+	ID      string // of what it writes
+	Status  int    // 0: no answer
+}
+
+// Acknowledged says whether the target promised it.
+func (w Written) Acknowledged() bool { return w.Status >= 200 && w.Status < 300 }
+
+// ReadWrites reads writes.csv, of which every row must be right.
+func ReadWrites(r io.Reader) ([]Written, error) {
+	limited := &io.LimitedReader{R: r, N: maxWrites}
+	rows := csv.NewReader(limited)
+	rows.FieldsPerRecord = len(WritesHead())
+	rows.ReuseRecord = true
+	head, err := rows.Read()
+	if err != nil || !slices.Equal(head, WritesHead()) {
+		return nil, fmt.Errorf("it does not begin with %s", strings.Join(WritesHead(), ","))
+	}
+	var all []Written
+	for {
+		row, err := rows.Read()
+		switch {
+		case limited.N == 0:
+			return nil, fmt.Errorf("it is longer than %d bytes", maxWrites)
+		case errors.Is(err, io.EOF):
+			return all, nil
+		case err != nil:
+			return nil, err
+		}
+		status, err := strconv.Atoi(row[2])
+		if err != nil || status != 0 && (status < 200 || status > 599) || row[1] == "" {
+			return nil, fmt.Errorf("row %d: %.20q is no status, or there is no id", len(all)+1, row[2])
+		}
+		all = append(all, Written{strings.Clone(row[0]), strings.Clone(row[1]), status})
+	}
+}

@@ -1,0 +1,289 @@
+package script
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"gatehouse/internal/load"
+)
+
+// customer is one whose key the script has. The parts guard what they add.
+type customer struct {
+	id, key string
+	granted
+}
+
+const (
+	onboardPath = "/api/v1/customers/onboard"
+	accountPath = "/api/v1/account"
+
+	maxAnswer    = 4 << 20 // bytes
+	maxCustomers = 5000
+	// leaveFree is the part of a limit that is left for chance and for retries.
+	leaveFree = 0.25
+	// signUpsPerSecond is how fast customers are signed up before a run: gently,
+	// since that is no part of what is measured.
+	signUpsPerSecond = 100
+)
+
+// account is what GET /api/v1/account says, as far as it matters here.
+type account struct {
+	Customer struct {
+		ID            string  `json:"id"`
+		Plan          string  `json:"subscription_plan"`
+		State         *string `json:"subscription_state"`
+		CreditBalance int64   `json:"credit_balance"`
+	} `json:"customer"`
+	Usage struct {
+		Providers map[string]struct {
+			Requests int64 `json:"requests"`
+		} `json:"providers"`
+	} `json:"usage"`
+}
+
+// limit is a policy as an answer tells it; the zero limit is none.
+type limit struct {
+	quota  int
+	window time.Duration
+}
+
+// makeCustomers gets as many keys as the plan's rate needs under the limits
+// that the target tells: those given, or of customers who sign up.
+func (s *Script) makeCustomers(ctx context.Context) error {
+	for i, k := range s.o.Keys {
+		var a account
+		if _, err := s.get(ctx, k, accountPath, &a); err != nil {
+			return fmt.Errorf("key %d of --keys-file: %w", i+1, err)
+		}
+		c := &customer{id: a.Customer.ID, key: k}
+		c.before = a.Usage.Providers[provider].Requests
+		s.customers = append(s.customers, c)
+	}
+	if len(s.customers) == 0 {
+		if err := s.signUp(ctx, 1); err != nil {
+			return err
+		}
+	}
+	first := s.customers[0]
+	api, err := s.get(ctx, first.key, accountPath, nil)
+	if err != nil {
+		return fmt.Errorf("a customer's account: %w", err)
+	}
+	exchange, answer := limit{}, s.call(ctx, http.MethodPost, "/api/v1/credentials/exchange", header("X-Api-Key", first.key), "{}") // 422, and tells the policy
+	if answer.err != nil {
+		return fmt.Errorf("ask for the limit of exchanges: %w", answer.err)
+	}
+	exchange = policy(answer.header)
+	s.readClock(answer.header)
+
+	need, why := s.need(exchange, api)
+	switch {
+	case len(s.o.Keys) > 0 && len(s.o.Keys) < need:
+		return fmt.Errorf("--keys-file has %d keys, and the plan needs %d: %s", len(s.o.Keys), need, why)
+	case need > maxCustomers:
+		return fmt.Errorf("the plan needs %d customers, and at most %d are made: %s", need, maxCustomers, why)
+	case len(s.o.Keys) == 0 && need > 1:
+		return s.signUp(ctx, need-1)
+	}
+	return nil
+}
+
+// need is how many customers' keys keep below the limits, and why.
+func (s *Script) need(exchange, api limit) (n int, why string) {
+	n, why = 1, "no limit was told"
+	var peak, arrivals, before float64
+	for _, st := range s.o.Plan.Stages {
+		peak = max(peak, st.Rate)
+		arrivals += (before + st.Rate) / 2 * st.Duration.Seconds()
+		before = st.Rate
+	}
+	consider := func(m float64, reason string) {
+		if int(math.Ceil(m)) > n {
+			n, why = int(math.Ceil(m)), reason
+		}
+	}
+	limited := s.share(func(r role) bool { return r.limited })
+	if exchange.quota > 0 {
+		in := min(peak*limited*exchange.window.Seconds(), arrivals*limited)
+		consider(in/(float64(exchange.quota)*(1-leaveFree)), fmt.Sprintf("%.0f exchanges in %v, and a customer may make %d", in, exchange.window, exchange.quota))
+	}
+	other := s.share(func(r role) bool { return r.credentials != nil && !r.limited && !r.gateway })
+	if api.quota > 0 {
+		in := min(peak*other*api.window.Seconds(), arrivals*other)
+		consider(in/(float64(api.quota)*(1-leaveFree)-10), fmt.Sprintf("%.0f other calls in %v, and a key may make %d", in, api.window, api.quota))
+	}
+	if s.has(func(r role) bool { return r.webhooks != nil }) {
+		lives := arrivals * s.share(func(r role) bool { return r.webhooks != nil }) / (2 * lifeLength) // each lives on twice
+		consider(min(max(lives, fewLives), float64(s.manyLives())), "events need customers")
+	}
+	return n, why
+}
+
+// fewLives and manyLives bound how many customers share the events: enough to
+// mix them, and no more than may sign up.
+const fewLives = 8
+
+func (s *Script) manyLives() int {
+	if s.o.via() == load.ViaNone {
+		return fewLives // of the ten that one address may sign up in a minute
+	}
+	return 100
+}
+
+// opening is a script that signs customers up, with the run's engine.
+type opening struct {
+	s      *Script
+	mu     sync.Mutex
+	failed string
+}
+
+func (o *opening) Next(*load.Arrival) {}
+
+func (o *opening) Ended(a *load.Arrival, status int, body []byte) {
+	var in struct {
+		Customer struct {
+			ID string `json:"id"`
+		} `json:"customer"`
+		Key string `json:"api_key"`
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.s.o.Wrote(a, http.MethodPost, onboardPath, status)
+	if status != http.StatusCreated || json.Unmarshal(body, &in) != nil || in.Key == "" {
+		o.failed = fmt.Sprintf("status %d, %s", status, load.Clean(string(body), 200))
+		return
+	}
+	o.s.customers = append(o.s.customers, &customer{id: in.Customer.ID, key: in.Key})
+}
+
+// signUp signs n customers up, each from an address of its own where there are.
+func (s *Script) signUp(ctx context.Context, n int) error {
+	have := len(s.customers)
+	body := load.Template{{Text: `{"name": "Load ` + s.run + `", "email": "load-`}, {Place: load.UUID}, {Text: "@" + s.o.Domain + `"}`}}
+	via := s.o.via()
+	clients := &load.Clients{Count: n, Via: via}
+	if via == load.ViaNone {
+		clients.Count = 1
+	}
+	rate := min(float64(n), signUpsPerSecond)
+	long := time.Duration(float64(n) / rate * float64(time.Second))
+	o := &opening{s: s}
+	_, err := load.Run(ctx, &load.Job{
+		Target: s.o.Target, Stages: []load.Stage{{Duration: time.Nanosecond, Rate: rate}, {Duration: long + time.Millisecond, Rate: rate}},
+		Requests: []load.Request{{
+			Name: "onboard", Weight: 1, Method: http.MethodPost, Path: load.Literally(onboardPath), Body: body, Clients: clients,
+			Headers: []load.Header{{Name: "Content-Type", Value: load.Literally("application/json")}},
+		}},
+		MaxInFlight: 64, Timeout: 10 * time.Second, Script: o,
+	})
+	if err != nil {
+		return err
+	}
+	if got := len(s.customers) - have; got < n {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("of %d customers %d could be signed up; the last that could not: %s", n, got, o.failed)
+	}
+	return nil
+}
+
+// answer is what one request of the script's own came to.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+	err    error
+}
+
+func header(pairs ...string) http.Header {
+	h := http.Header{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		h.Set(pairs[i], pairs[i+1])
+	}
+	return h
+}
+
+// call makes one request that is no part of the load.
+func (s *Script) call(ctx context.Context, method, path string, h http.Header, body string) (a answer) {
+	path, query, _ := strings.Cut(path, "?")
+	u := s.o.Target.JoinPath(path)
+	u.RawQuery = query
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader([]byte(body)))
+	if err != nil {
+		return answer{err: err}
+	}
+	req.Header = h
+	if method == http.MethodPost {
+		h.Set("Content-Type", "application/json")
+	}
+	resp, err := s.http.Do(req)
+	if err != nil {
+		return answer{err: err}
+	}
+	defer resp.Body.Close()
+	a = answer{status: resp.StatusCode, header: resp.Header}
+	a.body, a.err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	return a
+}
+
+// get reads JSON with a key, and what policy the answer told of.
+func (s *Script) get(ctx context.Context, k, path string, into any) (limit, error) {
+	a := s.call(ctx, http.MethodGet, path, header("X-Api-Key", k), "")
+	switch {
+	case a.err != nil:
+		return limit{}, a.err
+	case a.status != http.StatusOK:
+		return limit{}, fmt.Errorf("GET %s: status %d, %s", path, a.status, load.Clean(string(a.body), 200))
+	case into != nil && json.Unmarshal(a.body, into) != nil:
+		return limit{}, errors.New("GET " + path + ": the answer is not as in the contract")
+	}
+	return policy(a.header), nil
+}
+
+// policy reads RateLimit-Policy: "name";q=10;w=60.
+func policy(h http.Header) (l limit) {
+	var seconds int
+	_, rest, _ := strings.Cut(h.Get("RateLimit-Policy"), ";")
+	if n, err := fmt.Sscanf(rest, "q=%d;w=%d", &l.quota, &seconds); n != 2 || err != nil || l.quota < 1 || seconds < 1 {
+		return limit{}
+	}
+	l.window = time.Duration(seconds) * time.Second
+	return l
+}
+
+// readClock learns how far the target's clock is ahead: a signature has a time.
+func (s *Script) readClock(h http.Header) {
+	if at, err := http.ParseTime(h.Get("Date")); err == nil {
+		if ahead := time.Until(at); ahead.Abs() > 2*time.Second { // it is in whole seconds
+			s.ahead = ahead
+			s.notes = append(s.notes, fmt.Sprintf("The target's clock is %v from this machine's: events were signed by it.", ahead.Round(time.Second)))
+		}
+	}
+}
+
+// eventually asks again until it is true, as long as there is patience.
+func eventually(ctx context.Context, patience time.Duration, is func() (done bool)) bool {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	again := time.NewTicker(250 * time.Millisecond)
+	defer again.Stop()
+	for !is() {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return is()
+		}
+	}
+	return true
+}
