@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 
 	"gatehouse/internal/load"
@@ -49,13 +50,19 @@ func (r *record) Ended(a *load.Arrival, status int, body []byte) {
 		r.script.Ended(a, status, body)
 	}
 	request := &r.plan.Requests[a.Request]
-	path := ""
-	for _, p := range request.Path {
-		if path += p.Text; p.Place != load.Literal {
-			path += "{}"
+	r.wrote(a, request.Method, pathOf(request), status)
+}
+
+// pathOf is a request's path with {} for what differs.
+func pathOf(r *load.Request) string {
+	var path strings.Builder
+	for _, p := range r.Path {
+		path.WriteString(p.Text)
+		if p.Place != load.Literal {
+			path.WriteString("{}")
 		}
 	}
-	r.wrote(a, request.Method, path, status)
+	return path.String()
 }
 
 // wrote takes note of one request that may have written something.

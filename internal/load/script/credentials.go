@@ -20,7 +20,7 @@ import (
 const provider = "ollama"
 
 const (
-	credentialsPath = "/api/v1/credentials"
+	listPath = "/api/v1/credentials"
 	// deadAfter is when a revoked token is dead on every node.
 	deadAfter = time.Second
 	// maxPool bounds what is kept to be used, revoked or refreshed.
@@ -241,7 +241,7 @@ func (c *credentials) checks(ctx context.Context) []gate.Check {
 		}
 		seen += n
 	}
-	all := []gate.Check{c.verdict("credentials", fmt.Sprintf("GET %s lists what was granted and no more, and says what was revoked", credentialsPath), wrong, blind, seen)}
+	all := []gate.Check{c.verdict("credentials", fmt.Sprintf("GET %s lists what was granted and no more, and says what was revoked", listPath), wrong, blind, seen)}
 	if !c.s.has(func(r role) bool { return r.gateway }) {
 		return append(all, check("the gateway", "tokens are used by the gateway", gate.Inconclusive, "none was: "+strings.Join(c.s.notes, " ")))
 	}
@@ -284,7 +284,7 @@ func (c *credentials) compare(ctx context.Context, of *customer, tell func(strin
 		} `json:"credentials"`
 	}
 	asked := time.Now().Add(c.s.ahead)
-	if _, err := c.s.get(ctx, of.key, credentialsPath, &in); err != nil {
+	if _, err := c.s.get(ctx, of.key, listPath, &in); err != nil {
 		return 0, err
 	}
 	of.mu.Lock()

@@ -79,11 +79,11 @@ func (s *Script) makeCustomers(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("a customer's account: %w", err)
 	}
-	exchange, answer := limit{}, s.call(ctx, http.MethodPost, "/api/v1/credentials/exchange", header("X-Api-Key", first.key), "{}") // 422, and tells the policy
+	answer := s.call(ctx, http.MethodPost, "/api/v1/credentials/exchange", header("X-Api-Key", first.key), "{}") // 422, and tells the policy
 	if answer.err != nil {
 		return fmt.Errorf("ask for the limit of exchanges: %w", answer.err)
 	}
-	exchange = policy(answer.header)
+	exchange := policy(answer.header)
 	s.readClock(answer.header)
 
 	need, why := s.need(exchange, api)
@@ -147,8 +147,10 @@ type opening struct {
 	failed string
 }
 
+// Next implements load.Script.
 func (o *opening) Next(*load.Arrival) {}
 
+// Ended implements load.Script.
 func (o *opening) Ended(a *load.Arrival, status int, body []byte) {
 	var in struct {
 		Customer struct {
@@ -273,7 +275,7 @@ func (s *Script) readClock(h http.Header) {
 }
 
 // eventually asks again until it is true, as long as there is patience.
-func eventually(ctx context.Context, patience time.Duration, is func() (done bool)) bool {
+func eventually(ctx context.Context, patience time.Duration, is func() (done bool)) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	again := time.NewTicker(250 * time.Millisecond)
@@ -282,8 +284,8 @@ func eventually(ctx context.Context, patience time.Duration, is func() (done boo
 		select {
 		case <-again.C:
 		case <-ctx.Done():
-			return is()
+			is()
+			return
 		}
 	}
-	return true
 }

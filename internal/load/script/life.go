@@ -83,7 +83,7 @@ func (l life) event(i int) string {
 	round, step := i/lifeLength, i%lifeLength
 	at := l.began.Add(time.Duration(i) * time.Hour).Unix()
 	start := l.began.Add(time.Duration(round*lifeLength+subscribed) * time.Hour).Unix()
-	kind, object := "", ""
+	var kind, object string
 	month := map[int]int{succeeded1: 1, paid1: 1, failed2: 2, paid2: 2, succeeded3: 3, paid3: 3}[step]
 	switch step {
 	case attached:

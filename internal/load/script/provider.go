@@ -2,7 +2,6 @@ package script
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -37,8 +36,11 @@ func (s *Script) tryGateway(ctx context.Context) error {
 	first := s.customers[0]
 	a := s.call(ctx, http.MethodPost, "/api/v1/credentials/exchange", header("X-Api-Key", first.key), `{"providers": ["`+provider+`"], "ttl_minutes": 5}`)
 	h := s.credentials.granted(first, a.status, a.body)
-	if a.err != nil || h == nil {
-		return fmt.Errorf("an exchange for %s came to nothing: status %d, %s", provider, a.status, errors.Join(a.err, errors.New(load.Clean(string(a.body), 200))))
+	switch {
+	case a.err != nil:
+		return fmt.Errorf("an exchange for %s: %w", provider, a.err)
+	case h == nil:
+		return fmt.Errorf("an exchange for %s was answered %d, %s", provider, a.status, load.Clean(string(a.body), 200))
 	}
 	s.o.Wrote(&load.Arrival{ID: h.id}, http.MethodPost, "/api/v1/credentials/exchange", a.status)
 	a = s.call(ctx, http.MethodPost, chatPath, header("Authorization", "Bearer "+h.token), chatBody)
