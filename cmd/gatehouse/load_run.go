@@ -46,7 +46,8 @@ const (
 
 // loadRun is what the flags of load run say.
 type loadRun struct {
-	target, targetAdmin string
+	targets             []string
+	targetAdmin         string
 	profile, out        string
 	baseline            string
 	seed                uint64
@@ -84,7 +85,7 @@ A first run, with gatehouse serve on this machine:
 		Args: exactly("PLAN"),
 	}
 	f := c.Flags()
-	f.StringVar(&l.target, "target", "http://127.0.0.1:8080", "URL of the API")
+	f.StringSliceVar(&l.targets, "target", []string{"http://127.0.0.1:8080"}, "URL of the API; of several nodes, by comma, connections go to each in turn")
 	f.StringVar(&l.targetAdmin, "target-admin", "", "URL of the target's admin listener, which tells its machine, database and limits; none: don't ask (default on loopback http://127.0.0.1:9090)")
 	f.StringVar(&l.profile, "profile", "", "one of the plan's profiles; those inside have smoke, staging, production and reference")
 	f.StringVar(&l.out, "out", "", "folder for the reports (default load-PLAN-PROFILE-TIME)")
@@ -137,8 +138,13 @@ A first run, with gatehouse serve on this machine:
 // options checks all that can be wrong before anything is sent.
 func (l *loadRun) options(name string) (o runner.Options, err error) {
 	o = runner.Options{ToolVersion: version, Seed: l.seed, Admin: l.targetAdmin, Out: l.out}
-	if o.Target, o.Loopback, err = readTarget(l.target); err != nil {
+	targets, loopback, err := readTargets(l.targets)
+	if err != nil {
 		return o, err
+	}
+	o.Target, o.Beside, o.Loopback = targets[0], targets[1:], loopback
+	if len(o.Beside) > 0 && slices.ContainsFunc(targets, func(u *url.URL) bool { return u.Scheme != "http" || u.Path != o.Target.Path }) {
+		return o, errors.New("several targets are called over http, and by one path: give a balancer's URL otherwise")
 	}
 	if l.domain == "" && o.Loopback {
 		l.domain = loopbackDomain
@@ -225,6 +231,31 @@ func readTarget(text string) (target *url.URL, loopback bool, err error) {
 	target = &url.URL{Scheme: target.Scheme, Host: target.Host, Path: strings.TrimRight(target.Path, "/")}
 	addr, err := netip.ParseAddr(target.Hostname())
 	return target, target.Hostname() == "localhost" || err == nil && addr.Unmap().IsLoopback(), nil
+}
+
+// readTargets reads the URLs of nodes, and says whether they are on this machine.
+func readTargets(texts []string) (targets []*url.URL, loopback bool, err error) {
+	away := 0
+	for _, text := range texts {
+		target, local, err := readTarget(text)
+		if err != nil {
+			return nil, false, err
+		}
+		if slices.ContainsFunc(targets, func(u *url.URL) bool { return *u == *target }) {
+			return nil, false, fmt.Errorf("--target has %s twice", target)
+		}
+		if !local {
+			away++
+		}
+		targets = append(targets, target)
+	}
+	switch {
+	case len(targets) == 0:
+		return nil, false, errors.New("--target is empty")
+	case away > 0 && away < len(targets):
+		return nil, false, errors.New("some targets are on this machine and some are not: they would see one client at two addresses")
+	}
+	return targets, away == 0, nil
 }
 
 // readPlan finds a plan: one inside of that name, otherwise a file.

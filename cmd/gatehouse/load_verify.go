@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -98,25 +97,10 @@ func policyNames() (names []string) {
 // options checks all that can be wrong before anything is sent.
 func (l *loadVerify) options() (o verify.Options, err error) {
 	o = verify.Options{Policies: l.policies, Windows: l.windows, ToolVersion: version}
-	away := 0
-	for _, text := range l.targets {
-		target, loopback, err := readTarget(text)
-		if err != nil {
-			return o, err
-		}
-		if slices.ContainsFunc(o.Targets, func(u *url.URL) bool { return *u == *target }) {
-			return o, fmt.Errorf("--target has %s twice", target)
-		}
-		if !loopback {
-			away++
-		}
-		o.Targets = append(o.Targets, target)
+	if o.Targets, o.Loopback, err = readTargets(l.targets); err != nil {
+		return o, err
 	}
-	switch o.Loopback = away == 0; {
-	case len(o.Targets) == 0:
-		return o, errors.New("--target is empty")
-	case away > 0 && away < len(o.Targets):
-		return o, errors.New("some targets are on this machine and some are not: they would see one client at two addresses")
+	switch {
 	case o.Loopback && l.domain == "":
 		l.domain = loopbackDomain
 	case !o.Loopback && (!l.yes || l.domain == ""):

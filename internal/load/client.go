@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -8,9 +9,12 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -109,20 +113,20 @@ func newSenders(requests []Request) []*senders {
 	return all
 }
 
-// endpoint is where all connections go: looked up once, so that a resolver is
-// no part of what is measured.
+// endpoint is where connections go: to each address in turn. They are looked up
+// once, so that a resolver is no part of what is measured.
 type endpoint struct {
-	addr string // address and port
-	tls  *tls.Config
-	host string // what requests say
-	path string // put before theirs
+	addrs []string // addresses and ports, one a target
+	next  atomic.Uint32
+	tls   *tls.Config
+	host  string // what requests say
+	path  string // put before theirs
 }
 
-// resolve finds the target's address. An IPv4 one is taken if there is one.
-func resolve(ctx context.Context, j *Job) (endpoint, error) {
+// resolve finds the targets' addresses.
+func resolve(ctx context.Context, j *Job) (*endpoint, error) {
 	target := j.Target
-	e := endpoint{host: target.Host, path: strings.TrimSuffix(target.EscapedPath(), "/")}
-	port := target.Port()
+	e := &endpoint{host: target.Host, path: strings.TrimSuffix(target.EscapedPath(), "/")}
 	if target.Scheme == "https" {
 		e.tls = j.TLS.Clone()
 		if e.tls == nil {
@@ -132,33 +136,40 @@ func resolve(ctx context.Context, j *Job) (endpoint, error) {
 			e.tls.ServerName = target.Hostname()
 		}
 	}
-	if port == "" {
-		port = map[bool]string{true: "443", false: "80"}[e.tls != nil]
+	for _, t := range append([]*url.URL{target}, j.Beside...) {
+		addr, err := addressOf(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range j.Requests {
+			if r.Clients.Via == ViaSource && (!addr.Addr().Is4() || !addr.Addr().IsLoopback()) {
+				return nil, fmt.Errorf("clients with source addresses are on IPv4's loopback, and the target %s is not", addr.Addr())
+			}
+		}
+		e.addrs = append(e.addrs, addr.String())
+	}
+	return e, nil
+}
+
+// addressOf looks a target up. An IPv4 address is taken if there is one.
+func addressOf(ctx context.Context, target *url.URL) (netip.AddrPort, error) {
+	text := cmp.Or(target.Port(), map[string]string{"http": "80", "https": "443"}[target.Scheme])
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("the target's port is %q", text)
 	}
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", target.Hostname())
 	if err != nil {
-		return e, fmt.Errorf("look up the target: %w", err)
+		return netip.AddrPort{}, fmt.Errorf("look up the target: %w", err)
 	}
 	if len(addrs) == 0 {
-		return e, fmt.Errorf("the target %s has no address", target.Hostname())
+		return netip.AddrPort{}, fmt.Errorf("the target %s has no address", target.Hostname())
 	}
 	best := addrs[0]
-	for _, a := range addrs {
-		if a.Unmap().Is4() {
-			best = a
-			break
-		}
+	if four := slices.IndexFunc(addrs, func(a netip.Addr) bool { return a.Unmap().Is4() }); four >= 0 {
+		best = addrs[four]
 	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return e, fmt.Errorf("the target's port is %q", port)
-	}
-	for _, r := range j.Requests {
-		if r.Clients.Via == ViaSource && (!best.Unmap().Is4() || !best.IsLoopback()) {
-			return e, fmt.Errorf("clients with source addresses are on IPv4's loopback, and the target %s is not", best)
-		}
-	}
-	e.addr = net.JoinHostPort(best.Unmap().String(), port)
-	return e, nil
+	return netip.AddrPortFrom(best.Unmap(), uint16(port)), nil
 }
 
 // dial opens a connection for a client. The times are of TCP and of TLS.
@@ -169,7 +180,7 @@ func (e *endpoint) dial(ctx context.Context, c *client) (cn *conn, connect, hand
 		d.ControlContext = shareLocalPorts
 	}
 	began := time.Now()
-	plain, err := d.DialContext(ctx, "tcp", e.addr)
+	plain, err := d.DialContext(ctx, "tcp", e.addrs[int(e.next.Add(1)-1)%len(e.addrs)])
 	if err != nil {
 		return nil, 0, 0, err
 	}

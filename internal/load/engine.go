@@ -24,7 +24,7 @@ type engine struct {
 	job     *Job
 	sched   *schedule
 	rec     *recorder
-	to      endpoint
+	to      *endpoint
 	senders []*senders
 	alarm   *alarm
 	began   time.Time
@@ -143,7 +143,7 @@ func (e *engine) pace(ctx context.Context) int64 {
 			free = e.now()
 		}
 		w.due, w.free, w.client = due, free, c
-		w.text = e.job.Requests[a.Request].render(w.text[:0], &e.to, c, f)
+		w.text = e.job.Requests[a.Request].render(w.text[:0], e.to, c, f)
 		if e.job.Script != nil && a.ID == "" {
 			a.ID = string(f.id)
 		}

@@ -176,7 +176,7 @@ func TestQuiet(t *testing.T) {
 	} {
 		dialled, did := make(chan struct{}), make(chan error, 1)
 		ln := listen(t, func(c net.Conn) { <-dialled; did <- tt.do(c.(*net.TCPConn)) })
-		to := &endpoint{addr: ln.Addr().String()}
+		to := &endpoint{addrs: []string{ln.Addr().String()}}
 		cn, _, _, err := to.dial(t.Context(), &client{})
 		if close(dialled); err != nil {
 			t.Fatal(err)
@@ -202,7 +202,7 @@ func TestTLSThatReadAhead(t *testing.T) {
 		}
 		<-over
 	})
-	to := &endpoint{addr: ln.Addr().String(), tls: &tls.Config{InsecureSkipVerify: true}}
+	to := &endpoint{addrs: []string{ln.Addr().String()}, tls: &tls.Config{InsecureSkipVerify: true}}
 	cn, _, _, err := to.dial(t.Context(), &client{})
 	if err != nil {
 		t.Fatal(err)

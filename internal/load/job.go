@@ -21,7 +21,8 @@ const (
 // Job is all that the engine has to know of a run. It is taken as valid: the
 // plan that it is made from has been checked.
 type Job struct {
-	Target      *url.URL // scheme (http or https) and host; a path is put before each request's
+	Target      *url.URL   // scheme (http or https) and host; a path is put before each request's
+	Beside      []*url.URL // more nodes of the same, over http: connections go to each in turn
 	TLS         *tls.Config
 	Stages      []Stage
 	Requests    []Request

@@ -25,6 +25,7 @@ import (
 type Options struct {
 	Plan         *plan.Plan
 	Target       *url.URL
+	Beside       []*url.URL // more nodes of the same
 	Loopback     bool   // the target is on this machine
 	Admin        string // URL of the target's admin listener, "" for none
 	Seed         uint64
@@ -50,7 +51,7 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	before := target.look(ctx)
 	run := &report.Run{
 		ToolVersion: o.ToolVersion, Plan: o.Plan.Name, PlanHash: o.Plan.Hash, Profile: o.Plan.Profile, Seed: o.Seed,
-		Target: o.Target.String(), Stages: o.Plan.Stages, Clients: clientsInWords(o.Plan), Timeout: o.Plan.Timeout, Gates: len(o.Plan.Gates),
+		Target: o.targets(), Stages: o.Plan.Stages, Clients: clientsInWords(o.Plan), Timeout: o.Plan.Timeout, Gates: len(o.Plan.Gates),
 		Environment: report.Environment{
 			Generator: report.Generator{Facts: machine.Read(), Go: runtime.Version(), GOMAXPROCS: runtime.GOMAXPROCS(0)},
 		},
@@ -67,7 +68,7 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	p.begin(run, before)
 	seconds := writeSeconds(files, o.Plan.Outcomes)
 	run.Result, err = load.Run(ctx, &load.Job{
-		Target: o.Target, Stages: o.Plan.Stages, Requests: o.Plan.Requests, Outcomes: o.Plan.Outcomes,
+		Target: o.Target, Beside: o.Beside, Stages: o.Plan.Stages, Requests: o.Plan.Requests, Outcomes: o.Plan.Outcomes,
 		MaxInFlight: o.Plan.MaxInFlight, Timeout: o.Plan.Timeout, Seed: o.Seed, Script: record,
 		Observe: func(s *load.Sample) {
 			seconds.add(s)
@@ -101,6 +102,15 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 		run.Notes = append(run.Notes, played.Notes()...)
 	}
 	return run, errors.Join(failed, report.Write(o.Out, run, report.HTML))
+}
+
+// targets are the URLs of all that are called.
+func (o *Options) targets() string {
+	text := o.Target.String()
+	for _, u := range o.Beside {
+		text += ", " + u.String()
+	}
+	return text
 }
 
 // prepare gives the plan its script, if it needs one.
