@@ -403,4 +403,3 @@ func (r *reconciler) strangeEvents(ctx context.Context, known map[string]int, on
 	}
 	return nil
 }
-

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"gatehouse/baselines"
@@ -46,15 +47,15 @@ const (
 
 // loadRun is what the flags of load run say.
 type loadRun struct {
-	targets             []string
-	targetAdmin         string
-	profile, out        string
-	baseline            string
-	seed                uint64
-	domain, via         string
-	keysFile, provider  string
-	yes, json           bool
-	seeded              bool
+	targets            []string
+	targetAdmin        string
+	profile, out       string
+	baseline           string
+	seed               uint64
+	domain, via        string
+	keysFile, provider string
+	yes, json          bool
+	seeded             bool
 }
 
 func loadRunCommand() *cobra.Command {
@@ -85,18 +86,8 @@ A first run, with gatehouse serve on this machine:
 		Args: exactly("PLAN"),
 	}
 	f := c.Flags()
-	f.StringSliceVar(&l.targets, "target", []string{"http://127.0.0.1:8080"}, "URL of the API; of several nodes, by comma, connections go to each in turn")
-	f.StringVar(&l.targetAdmin, "target-admin", "", "URL of the target's admin listener, which tells its machine, database and limits; none: don't ask (default on loopback http://127.0.0.1:9090)")
-	f.StringVar(&l.profile, "profile", "", "one of the plan's profiles; those inside have smoke, staging, production and reference")
-	f.StringVar(&l.out, "out", "", "folder for the reports (default load-PLAN-PROFILE-TIME)")
+	l.flags(f)
 	f.StringVar(&l.baseline, "baseline", "", "earlier run to compare with: its folder, its summary.json, a summary of k6 or vegeta, or one of "+strings.Join(baselines.Names(), ", ")+"; none: compare with nothing (default: what the plan says)")
-	f.Uint64Var(&l.seed, "seed", 0, "decides which request an arrival is, and what it picks (default: a random one)")
-	f.StringVar(&l.domain, "email-domain", "", "fills {{domain}}; needed off loopback (default on loopback "+loopbackDomain+")")
-	f.StringVar(&l.via, "clients-via", "", "how the plan's clients are told apart, instead of what it says: source (loopback addresses), forwarded (X-Forwarded-For, for a target that trusts this machine as a proxy) or none")
-	f.StringVar(&l.keysFile, "keys-file", "", "API keys, one a line, for plans that exchange them (default: customers sign up for the run)")
-	f.StringVar(&l.provider, "provider-listen", "127.0.0.1:11434", "where to listen as the provider Ollama, which is the target's GATEHOUSE_OLLAMA_BASE_URL; none: don't")
-	f.BoolVar(&l.yes, "yes", false, "send load to a target off loopback")
-	f.BoolVar(&l.json, "json", false, "print the summary as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		l.seeded = c.Flags().Changed("seed")
 		o, err := l.options(args[0])
@@ -133,6 +124,21 @@ A first run, with gatehouse serve on this machine:
 		return concluded
 	}
 	return c
+}
+
+// flags are those that all commands have that run plans.
+func (l *loadRun) flags(f *pflag.FlagSet) {
+	f.StringSliceVar(&l.targets, "target", []string{"http://127.0.0.1:8080"}, "URL of the API; of several nodes, by comma, connections go to each in turn")
+	f.StringVar(&l.targetAdmin, "target-admin", "", "URL of the target's admin listener, which tells its machine, database and limits; none: don't ask (default on loopback http://127.0.0.1:9090)")
+	f.StringVar(&l.profile, "profile", "", "one of the plan's profiles; those inside have smoke, staging, production and reference")
+	f.StringVar(&l.out, "out", "", "folder for the reports (default load-PLAN-PROFILE-TIME)")
+	f.Uint64Var(&l.seed, "seed", 0, "decides which request an arrival is, and what it picks (default: a random one)")
+	f.StringVar(&l.domain, "email-domain", "", "fills {{domain}}; needed off loopback (default on loopback "+loopbackDomain+")")
+	f.StringVar(&l.via, "clients-via", "", "how the plan's clients are told apart, instead of what it says: source (loopback addresses), forwarded (X-Forwarded-For, for a target that trusts this machine as a proxy) or none")
+	f.StringVar(&l.keysFile, "keys-file", "", "API keys, one a line, for plans that exchange them (default: customers sign up for the run)")
+	f.StringVar(&l.provider, "provider-listen", "127.0.0.1:11434", "where to listen as the provider Ollama, which is the target's GATEHOUSE_OLLAMA_BASE_URL; none: don't")
+	f.BoolVar(&l.yes, "yes", false, "send load to a target off loopback")
+	f.BoolVar(&l.json, "json", false, "print the summary as JSON")
 }
 
 // options checks all that can be wrong before anything is sent.

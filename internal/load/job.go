@@ -44,8 +44,8 @@ type Script interface {
 	// the Given places of its templates. It must not block: what it takes is lag.
 	Next(a *Arrival)
 	// Ended is told, by many goroutines, what came of it: the status, or 0 where
-	// there was no answer, and how the body began (MaxKept bytes). What it is given
-	// is used again for the next arrival.
+	// there was no answer, and how the body began (MaxKept bytes), or what the
+	// error said. What it is given is used again for the next arrival.
 	Ended(a *Arrival, status int, body []byte)
 }
 

@@ -60,11 +60,7 @@ func (w *worker) send() {
 		d.status, d.example, d.policy = w.answer.status, w.answer.example, w.answer.policy
 	}
 	if e.job.Script != nil {
-		body := d.example
-		if err != nil {
-			body = nil
-		}
-		e.job.Script.Ended(&w.arrival, d.status, body)
+		e.job.Script.Ended(&w.arrival, d.status, d.example)
 	}
 	d.example = d.example[:min(len(d.example), exampleLen)]
 	e.rec.ended(&d)

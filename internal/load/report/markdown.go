@@ -17,7 +17,7 @@ var (
 
 	// MarkdownWords are what templates of Markdown call to write what others
 	// wrote.
-	MarkdownWords = template.FuncMap{"plain": plain, "code": code, "row": row, "head": head, "outcome": outcomeName, "join": strings.Join}
+	MarkdownWords = template.FuncMap{"plain": plain, "code": code, "row": MarkdownRow, "head": MarkdownHead, "outcome": outcomeName, "join": strings.Join}
 )
 
 // Markdown writes the run for people, most important first. It fails only
@@ -32,8 +32,8 @@ func outcomeName(name, key string) string {
 	return name + " (" + key + ")"
 }
 
-// head begins a table; a column whose head ends in a colon is set to the right.
-func head(cells ...any) string {
+// MarkdownHead begins a table; a column whose head ends in a colon is set to the right.
+func MarkdownHead(cells ...any) string {
 	rules := make([]string, len(cells))
 	for i, c := range cells {
 		text, right := strings.CutSuffix(fmt.Sprint(c), ":")
@@ -42,10 +42,11 @@ func head(cells ...any) string {
 			rules[i] = "---:"
 		}
 	}
-	return row(cells...) + "|" + strings.Join(rules, "|") + "|\n"
+	return MarkdownRow(cells...) + "|" + strings.Join(rules, "|") + "|\n"
 }
 
-func row(cells ...any) string {
+// MarkdownRow is a line of a table.
+func MarkdownRow(cells ...any) string {
 	texts := make([]string, len(cells))
 	for i, c := range cells {
 		texts[i] = plain(fmt.Sprint(c))

@@ -26,8 +26,8 @@ type Options struct {
 	Plan         *plan.Plan
 	Target       *url.URL
 	Beside       []*url.URL // more nodes of the same
-	Loopback     bool   // the target is on this machine
-	Admin        string // URL of the target's admin listener, "" for none
+	Loopback     bool       // the target is on this machine
+	Admin        string     // URL of the target's admin listener, "" for none
 	Seed         uint64
 	Out          string          // folder of the reports
 	Baseline     *report.Summary // nil: compare with nothing

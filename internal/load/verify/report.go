@@ -24,10 +24,13 @@ var (
 	pageTemplate     = template.Must(template.New("page").Funcs(words).Parse(pageSource))
 	markdownTemplate = text.Must(text.New("report").Funcs(words).Funcs(report.MarkdownWords).Parse(markdownSource))
 
-	words = template.FuncMap{"shown": shown, "told": told, "mark": func(v Verdict) gate.Verdict { return asGate[v] }}
-
-	asGate = map[Verdict]gate.Verdict{Proved: gate.Pass, Violated: gate.Fail, Undecidable: gate.Inconclusive}
+	words = template.FuncMap{"shown": shown, "told": told, "mark": AsGate}
 )
+
+// AsGate is what a verdict is for a gate.
+func AsGate(v Verdict) gate.Verdict {
+	return map[Verdict]gate.Verdict{Proved: gate.Pass, Violated: gate.Fail, Undecidable: gate.Inconclusive}[v]
+}
 
 // shownOf is how many requests of a witness a report shows; summary.json has
 // all.
@@ -108,18 +111,18 @@ func Write(dir string, s *Summary) error {
 
 func junit(w io.Writer, s *Summary) error {
 	suite := report.NewSuite("load verify", s.StartedAt, time.Duration(s.Seconds*float64(time.Second)))
-	suite.Add("verdict", "gatehouse.verify", asGate[s.Verdict], s.Headline(), s.Headline()+"\n"+strings.Join(s.Reasons, "\n"))
+	suite.Add("verdict", "gatehouse.verify", AsGate(s.Verdict), s.Headline(), s.Headline()+"\n"+strings.Join(s.Reasons, "\n"))
 	for _, t := range s.Policies {
 		class := "gatehouse.verify." + t.Policy
 		if t.Why != "" {
-			suite.Add("verified", class, asGate[t.Verdict], t.Why, t.Why)
+			suite.Add("verified", class, AsGate(t.Verdict), t.Why, t.Why)
 		}
 		for _, f := range t.Findings {
 			body := []string{f.Why}
 			for _, a := range shown(f.Witness) {
 				body = append(body, told(a))
 			}
-			suite.Add(f.Property, class, asGate[f.Verdict], f.Property+": "+string(f.Verdict), strings.Join(body, "\n"))
+			suite.Add(f.Property, class, AsGate(f.Verdict), f.Property+": "+string(f.Verdict), strings.Join(body, "\n"))
 		}
 	}
 	return suite.Write(w)

@@ -30,6 +30,9 @@ type Options struct {
 	Progress    io.Writer
 }
 
+// Schema is the version of a verification's summary.json.
+const Schema = "gatehouse.verify/1"
+
 // longest is the window that a policy may have that nobody named.
 const longest = 2 * time.Minute
 
@@ -74,7 +77,7 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Summary{Schema: "gatehouse.verify/1", ToolVersion: o.ToolVersion, StartedAt: time.Now().UTC(), Policies: []*Trial{}, NotVerified: []*Trial{}, Reasons: []string{}}
+	s := &Summary{Schema: Schema, ToolVersion: o.ToolVersion, StartedAt: time.Now().UTC(), Policies: []*Trial{}, NotVerified: []*Trial{}, Reasons: []string{}}
 	for i, n := range nodes {
 		s.Targets = append(s.Targets, n.name)
 		for _, other := range nodes[:i] { // elsewhere a host's name may decide who answers

@@ -1,0 +1,306 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/spf13/cobra"
+
+	"gatehouse/internal/load/compare"
+	"gatehouse/internal/load/gate"
+	"gatehouse/internal/load/report"
+	"gatehouse/internal/load/runner"
+	"gatehouse/internal/load/suite"
+	"gatehouse/internal/load/verify"
+)
+
+const (
+	smoke     = "smoke" // the profile in which limits are verified beside plans, to save time
+	maxHealth = 64 << 10
+)
+
+// loadSuite is what the flags of load suite say.
+type loadSuite struct {
+	loadRun
+	baselines string // folder of an earlier suite
+	maxRatio  float64
+	windows   float64
+	due       string
+	traffic   float64
+}
+
+func loadSuiteCommand() *cobra.Command {
+	var l loadSuite
+	c := &cobra.Command{
+		Use:   "suite",
+		Short: "Run all plans, verify all limits, and write one report of it",
+		Long: `Runs onboarding, credentials, webhooks and mixed in one profile, verifies the
+limits, and writes one report with a section for each question that a release
+asks. A part that could not be run fails the suite. The parts' own reports are in
+folders of their names below --out; with --baseline each plan is compared with
+its run in an earlier suite's folder. Events are signed with
+GATEHOUSE_STRIPE_WEBHOOK_SECRETS, which is to be the target's.
+
+In the profile smoke limits are verified while plans run, and once over: that
+takes three windows of the longest limit, and 50 seconds. The other profiles run
+one thing after the other, and take three quarters of an hour.
+
+--due DIR asks instead whether the suite of that folder is to be run again: 90
+days after it, when it was no pass, or when --traffic is above what it held.
+
+Exit codes: 0 passed (or not due); 1 failed (or due); 2 wrong usage, nothing was
+sent; 3 inconclusive; 130 interrupted.
+
+  GATEHOUSE_STRIPE_WEBHOOK_SECRETS=whsec_… gatehouse load suite --profile smoke`,
+		Args: exactly(),
+	}
+	f := c.Flags()
+	l.flags(f)
+	f.StringVar(&l.baselines, "baseline", "", "folder of an earlier suite to compare with")
+	f.Float64Var(&l.maxRatio, "max-ratio", 2, "how many times as long each percentile may take as in the baseline, above 1")
+	f.Float64Var(&l.windows, "windows", 0, "how many windows a policy may take to be verified (default 1 in the profile smoke, else 5)")
+	f.StringVar(&l.due, "due", "", "only say whether the suite of this folder is to be run again")
+	f.Float64Var(&l.traffic, "traffic", 0, "with --due: today's peak, in requests a second")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if l.due != "" {
+			return l.isDue(c.OutOrStdout(), time.Now())
+		}
+		l.seeded = f.Changed("seed")
+		return l.run(c)
+	}
+	return c
+}
+
+// isDue says whether a suite is to be run again.
+func (l *loadSuite) isDue(out io.Writer, now time.Time) error {
+	s, err := suite.Read(l.due)
+	if err != nil {
+		return usageError{err}
+	}
+	if why := s.Due(now, l.traffic); why != "" {
+		return errors.New("a suite is due: " + why)
+	}
+	fmt.Fprintf(out, "not due before %s, or traffic above %g/s\n", s.ReviewBy.Format(time.DateOnly), s.CoversRate)
+	return nil
+}
+
+// step is a part that can be run.
+type step struct {
+	part *suite.Part
+	run  func(context.Context) error // nil: it can't be run, and the part says why
+}
+
+func (l *loadSuite) run(c *cobra.Command) error {
+	targets, _, err := readTargets(l.targets)
+	if err != nil {
+		return usageError{err}
+	}
+	if !(l.maxRatio > 1 && l.maxRatio <= highestRatio) {
+		return usageError{fmt.Errorf("--max-ratio %g: want above 1, and at most %d", l.maxRatio, highestRatio)}
+	}
+	if l.out == "" {
+		l.out = "load-suite-" + l.profile + "-" + time.Now().UTC().Format("20060102T150405Z")
+	}
+	if l.baselines != "" {
+		if _, err := suite.Read(l.baselines); err != nil {
+			return usageError{fmt.Errorf("--baseline: %w", err)}
+		}
+	}
+	steps, err := l.steps(c.ErrOrStderr())
+	if err == nil {
+		err = report.Folder(l.out)
+	}
+	if err != nil {
+		return usageError{err}
+	}
+	signal.Ignore(syscall.SIGPIPE) // as load run
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+
+	s := &suite.Summary{ToolVersion: version, Profile: l.profile, StartedAt: time.Now().UTC()}
+	for _, t := range targets {
+		s.Targets = append(s.Targets, t.String())
+		s.Health = append(s.Health, suite.Health{Target: t.String(), Before: healthOf(c.Context(), t.JoinPath("health").String())})
+	}
+	l.runSteps(c.Context(), steps)
+	for i, t := range targets {
+		s.Health[i].After = healthOf(context.WithoutCancel(c.Context()), t.JoinPath("health").String())
+	}
+	s.Interrupted = c.Context().Err() != nil
+	for _, st := range steps {
+		l.compare(st.part)
+		s.Parts = append(s.Parts, st.part)
+	}
+	s.Seconds = time.Since(s.StartedAt).Seconds()
+	s.Conclude()
+	written := suite.Write(l.out, s)
+	return errors.Join(written, l.concludeSuite(c.OutOrStdout(), s))
+}
+
+// steps prepares each part: what is wrong with one keeps it from being run, and
+// what is wrong with all is wrong usage.
+func (l *loadSuite) steps(progress io.Writer) (steps []step, err error) {
+	possible := 0
+	add := func(name string, run func(context.Context) error, err error) {
+		part := &suite.Part{Name: name, Reasons: []string{}}
+		if err != nil {
+			part.Why, run = err.Error(), nil
+		} else {
+			possible++
+		}
+		steps = append(steps, step{part, run})
+	}
+	v := loadVerify{targets: l.targets, keysFile: l.keysFile, domain: l.domain, out: filepath.Join(l.out, suite.Verify), windows: l.windows, yes: l.yes}
+	if v.windows == 0 {
+		v.windows = map[bool]float64{true: 1, false: 5}[l.profile == smoke]
+	}
+	o, err := v.options()
+	if err == nil && o.Secret == "" {
+		err = errors.New("events can't be signed: set GATEHOUSE_STRIPE_WEBHOOK_SECRETS to the secret that the target has")
+	}
+	o.Progress = progress
+	add(suite.Verify, func(ctx context.Context) error {
+		if err := report.Folder(v.out); err != nil {
+			return err
+		}
+		s, err := verify.Run(ctx, o)
+		if err != nil {
+			return err
+		}
+		return verify.Write(v.out, s)
+	}, err)
+	var wrong error
+	for _, name := range []string{"onboarding", "credentials", "webhooks", "mixed"} {
+		plan := l.loadRun
+		plan.out = filepath.Join(l.out, name)
+		if name != "credentials" {
+			plan.keysFile = ""
+		}
+		o, err := plan.options(name)
+		o.Progress = progress
+		wrong = err
+		add(name, func(ctx context.Context) error {
+			_, err := runner.Run(ctx, o)
+			return err
+		}, err)
+	}
+	if possible == 0 {
+		return nil, wrong
+	}
+	return steps, nil
+}
+
+// runSteps runs the parts, one after the other; in the profile smoke the first,
+// which verifies limits, beside those that don't need what it uses up.
+func (l *loadSuite) runSteps(ctx context.Context, steps []step) {
+	var beside sync.WaitGroup
+	for i, st := range steps {
+		if st.run == nil || ctx.Err() != nil {
+			continue
+		}
+		do := func() {
+			dir := filepath.Join(l.out, st.part.Name)
+			err := st.run(ctx)
+			if read := st.part.Read(dir); read == nil {
+				st.part.Ran = true
+			} else if err == nil {
+				err = read
+			}
+			if err != nil {
+				st.part.Why = err.Error()
+			}
+		}
+		switch {
+		case i == 0 && l.profile == smoke:
+			beside.Go(do)
+		case st.part.Name == "webhooks": // it and what follows need all of stripe_webhook
+			beside.Wait()
+			do()
+		default:
+			do()
+		}
+	}
+	beside.Wait()
+}
+
+// compare puts a plan's run beside that of an earlier suite.
+func (l *loadSuite) compare(p *suite.Part) {
+	if l.baselines == "" || p.Name == suite.Verify || !p.Ran {
+		return
+	}
+	before, err := readSide("baseline", filepath.Join(l.baselines, p.Name))
+	if err == nil {
+		var after compare.Side
+		if after, err = readSide("run", filepath.Join(l.out, p.Name)); err == nil {
+			p.Comparison, err = compare.Compare(before, after, l.maxRatio)
+		}
+	}
+	if err != nil {
+		p.Comparison = &compare.Comparison{Gate: compare.Gate{Verdict: gate.Inconclusive, Reasons: []string{"it can't be compared: " + err.Error()}}}
+	}
+}
+
+// healthOf is what a target says of itself; nil where it says nothing readable.
+func healthOf(ctx context.Context, from string) jsontext.Value {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, http.NoBody)
+	if err != nil {
+		return nil
+	}
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		return nil
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxHealth))
+	if v := jsontext.Value(text); err == nil && v.IsValid() && v.Compact() == nil {
+		return v
+	}
+	return nil
+}
+
+func (l *loadSuite) concludeSuite(out io.Writer, s *suite.Summary) error {
+	t := table{header: []string{"PART", "VERDICT", "WHY"}, json: s}
+	for _, p := range s.Parts {
+		verdict, why := string(p.Verdict), ""
+		if len(p.Reasons) > 0 {
+			why = p.Reasons[0]
+		}
+		if !p.Ran {
+			verdict, why = "NOT RUN", p.Why
+		}
+		if c := p.Comparison; c != nil {
+			verdict += ", beside the baseline " + string(c.Gate.Verdict)
+			if why == "" && len(c.Gate.Reasons) > 0 {
+				why = c.Gate.Reasons[0]
+			}
+		}
+		t.add(p.Name, verdict, why)
+	}
+	if !l.json {
+		fmt.Fprintln(out, s.Headline())
+	}
+	_ = t.print(out, l.json)
+	if !l.json {
+		fmt.Fprintf(out, "reports: %s\n", filepath.Join(l.out, "report.html"))
+	}
+	switch {
+	case s.Interrupted:
+		return interrupted{errors.New("interrupted; the reports cover what was run")}
+	case s.Verdict == gate.Fail:
+		return errors.New("the suite failed")
+	case s.Verdict == gate.Inconclusive:
+		return inconclusive{errors.New("the suite is inconclusive")}
+	}
+	return nil
+}
