@@ -15,6 +15,8 @@ BENCHCOUNT ?= 1
 KILLS ?= 200
 SECONDS ?= 180
 COPIES ?= 10
+PROFILE ?= gate
+RATIO ?= 3
 # An earlier bin/bench.txt to compare with.
 BASE ?=
 # Another vulnerability database; empty is Go's own.
@@ -44,9 +46,19 @@ build: ## build the static binary bin/gatehouse
 test: ## run all tests, which also hold the generated documents to the code
 	@tools/test.sh $(TESTFLAGS) $(PKG)
 
-.PHONY: smoke
-smoke: build ## load a node of its own with the plan onboarding for 20 s; reports in bin/smoke
-	@tools/smoke.sh
+.PHONY: gate
+gate: build ## run the load suite on three nodes of its own and compare it with baselines/gate (PROFILE=smoke: short); reports in bin/suite
+	@tools/postgres.sh must
+	go build -o bin/gate ./test/gate
+	@tools/gate.sh $(PROFILE) $(RATIO)
+
+.PHONY: prove
+prove: build ## verify limits and count what is lost while three nodes and their PostgreSQL are killed; reports in bin/prove
+	@tools/postgres.sh must
+	go build -o bin/gate ./test/gate
+	GATEHOUSE_STRIPE_WEBHOOK_SECRETS=whsec_prove GATEHOUSE_LIMIT_ONBOARDING=10/10s GATEHOUSE_LIMIT_CREDENTIAL_EXCHANGE=60/10s \
+		GATEHOUSE_LIMIT_WEBHOOK_UNAUTHENTIC=60/10s GATEHOUSE_LIMIT_AUTH_FAILURE=60/10s \
+		bin/gate -nodes 3 -kill 4s -kill-for 68s tools/prove.sh '{targets}' '{admin}' '{provider}'
 
 .PHONY: race
 race: ## run all tests under the race detector

@@ -25,6 +25,7 @@ type loadVerify struct {
 	keysFile, domain  string
 	out               string
 	windows           float64
+	patience          time.Duration
 	yes, json         bool
 }
 
@@ -59,6 +60,7 @@ Two nodes on this machine, and then the customers of it are removed:
 	f.StringVar(&l.domain, "email-domain", "", "domain of the customers who sign up; needed off loopback (default on loopback "+loopbackDomain+")")
 	f.StringVar(&l.out, "out", "", "folder for the reports (default load-verify-TIME)")
 	f.Float64Var(&l.windows, "windows", 5, "how many windows a policy may take: more are tried more often")
+	f.DurationVar(&l.patience, "patience", 0, "how long targets may be away and are asked again, as where they are killed on purpose (default: one that can't be reached is given up)")
 	f.BoolVar(&l.yes, "yes", false, "use up limits of a target off loopback")
 	f.BoolVar(&l.json, "json", false, "print the summary as JSON")
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -96,7 +98,7 @@ func policyNames() (names []string) {
 
 // options checks all that can be wrong before anything is sent.
 func (l *loadVerify) options() (o verify.Options, err error) {
-	o = verify.Options{Policies: l.policies, Windows: l.windows, ToolVersion: version}
+	o = verify.Options{Policies: l.policies, Windows: l.windows, Patience: l.patience, ToolVersion: version}
 	if o.Targets, o.Loopback, err = readTargets(l.targets); err != nil {
 		return o, err
 	}
@@ -117,6 +119,9 @@ func (l *loadVerify) options() (o verify.Options, err error) {
 	}
 	if !(l.windows >= 1 && l.windows <= 100) {
 		return o, fmt.Errorf("--windows %g: want 1 to 100", l.windows)
+	}
+	if l.patience < 0 || l.patience > 10*time.Minute {
+		return o, fmt.Errorf("--patience %v: want 0 to 10m", l.patience)
 	}
 	if o.Keys, err = readKeys(l.keysFile); err != nil {
 		return o, err

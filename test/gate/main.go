@@ -33,6 +33,7 @@ func main() {
 	flag.StringVar(&g.binary, "binary", "bin/gatehouse", "what the nodes run")
 	flag.IntVar(&g.count, "nodes", 3, "how many nodes on PostgreSQL; 0: one on SQLite")
 	flag.DurationVar(&g.kill, "kill", 0, "kill a node each so often, and the database now and then; 0: don't")
+	flag.DurationVar(&g.killFor, "kill-for", time.Hour, "for how long to kill")
 	flag.Parse()
 	code, err := g.run(flag.Args())
 	if err != nil {
@@ -46,6 +47,8 @@ type gate struct {
 	binary string
 	count  int
 	kill   time.Duration
+	// killFor is for how long, so that what is judged in the end is judged in peace.
+	killFor time.Duration
 
 	dir      string
 	database string // URL, or sqlite:FILE
@@ -194,13 +197,16 @@ func (n *node) said() string {
 // chaos kills a node each so often and starts it again, and every fourth time
 // stops the database in the middle of it as well.
 func (g *gate) chaos(ctx context.Context, over <-chan struct{}) {
-	tick := time.NewTicker(g.kill)
+	tick, calm := time.NewTicker(g.kill), time.NewTimer(g.killFor)
 	defer tick.Stop()
+	defer calm.Stop()
 	kills, stops := 0, 0
 	defer func() { log.Printf("%d nodes were killed, and the database %d times", kills, stops) }()
 	for i := 1; ; i++ {
 		select {
 		case <-tick.C:
+		case <-calm.C:
+			return
 		case <-over:
 			return
 		case <-ctx.Done():

@@ -26,6 +26,7 @@ type Options struct {
 	Domain      string   // of sign-ups
 	Secret      string   // that signs webhooks, or ""
 	Windows     float64
+	Patience    time.Duration // how long no target may answer; 0: one that does not is given up
 	ToolVersion string
 	Progress    io.Writer
 }
@@ -114,7 +115,7 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 		wg.Go(func() {
 			c := newClient(&o, p, nodes)
 			defer c.close()
-			subject := Subject{Policy: p, Targets: s.Targets, Windows: o.Windows, Send: c.send, Say: say}
+			subject := Subject{Policy: p, Targets: s.Targets, Windows: o.Windows, Patience: o.Patience, Send: c.send, Say: say}
 			if subject.Alone = o.Loopback && !p.Shared && ownAddress(nodes); p.NeedsKey {
 				subject.Alone = len(o.Keys) == 0
 			}

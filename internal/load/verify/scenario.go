@@ -14,11 +14,12 @@ import (
 
 // Subject is one policy of one target, and how to ask it.
 type Subject struct {
-	Policy  Policy
-	Targets []string // as reports name them
-	Alone   bool     // nobody else can have used the key
-	Windows float64  // how long it may take; one pass is made in any case
-	Longest time.Duration
+	Policy   Policy
+	Targets  []string      // as reports name them
+	Alone    bool          // nobody else can have used the key
+	Patience time.Duration // how long none may answer
+	Windows  float64       // how long it may take; one pass is made in any case
+	Longest  time.Duration
 	// Send makes one request. It sets of the Attempt what it was asked, the
 	// instants, and the answer or why there is none.
 	Send func(context.Context, Ask) Attempt
@@ -265,10 +266,26 @@ func (s *scenario) alive() (n int) {
 	return n
 }
 
-// send makes requests at once, the living targets taking turns, some of them
-// with header fields that claim other clients. Targets that can't be reached
-// are given up; what never left is no evidence.
+// send makes requests at once. Where there is patience, targets that could not
+// be reached before may be back, and while none answers it is tried again.
 func (s *scenario) send(ctx context.Context, p phase, plain, spoofed int) error {
+	for tired := s.now() + s.subject.Patience; ; {
+		if s.subject.Patience > 0 {
+			clear(s.Dead)
+		}
+		err := s.sendOnce(ctx, p, plain, spoofed)
+		if !errors.Is(err, errEnough) || s.now() >= tired {
+			return err
+		}
+		s.Stopped = ""
+		s.until(ctx, s.now()+time.Second)
+	}
+}
+
+// sendOnce makes requests at once, the living targets taking turns, some of
+// them with header fields that claim other clients. Targets that can't be
+// reached are given up; what never left is no evidence.
+func (s *scenario) sendOnce(ctx context.Context, p phase, plain, spoofed int) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Runs the load suite on three nodes of its own on a PostgreSQL of its own, and
+# holds the database against what was acknowledged. The reports are in bin/suite.
+# In the profile smoke, which CI runs, windows are short and nothing is compared.
+#
+#   usage: tools/gate.sh PROFILE RATIO
+set -eu
+cd "$(dirname "$0")/.."
+profile=$1 ratio=$2
+
+GATEHOUSE_STRIPE_WEBHOOK_SECRETS=whsec_gate
+export GATEHOUSE_STRIPE_WEBHOOK_SECRETS
+set -- --baseline baselines/gate --max-ratio "$ratio"
+if [ "$profile" = smoke ]; then
+	export GATEHOUSE_LIMIT_ONBOARDING=10/20s GATEHOUSE_LIMIT_CREDENTIAL_EXCHANGE=20/20s GATEHOUSE_LIMIT_STRIPE_WEBHOOK=400/20s
+	export GATEHOUSE_LIMIT_WEBHOOK_UNAUTHENTIC=20/20s GATEHOUSE_LIMIT_AUTH_FAILURE=20/20s
+fi
+if [ "$profile" != gate ]; then
+	set --
+fi
+rm -rf bin/suite
+status=0
+bin/gate -nodes 3 sh -c '"$@" && bin/gatehouse load reconcile bin/suite' sh \
+	bin/gatehouse load suite --profile "$profile" --target '{targets}' --target-admin '{admin}' \
+	--provider-listen '{provider}' --out bin/suite "$@" || status=$?
+if [ "$status" -ne 0 ]; then
+	cat bin/suite/report.md >&2 || true
+fi
+exit "$status"
