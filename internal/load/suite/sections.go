@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"gatehouse/internal/load"
 	"gatehouse/internal/load/compare"
 	"gatehouse/internal/load/gate"
@@ -287,8 +289,8 @@ func health(s *Summary) section {
 	return sec
 }
 
-func said(v []byte) string {
-	if len(v) == 0 {
+func said(v jsontext.Value) string {
+	if v = v.Clone(); v.Kind() != '{' || v.Compact() != nil {
 		return "it did not say"
 	}
 	return string(v)

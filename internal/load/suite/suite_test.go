@@ -1,0 +1,185 @@
+package suite_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"gatehouse/internal/load"
+	"gatehouse/internal/load/gate"
+	"gatehouse/internal/load/report"
+	"gatehouse/internal/load/suite"
+	"gatehouse/internal/load/verify"
+)
+
+// put writes a part's summary.json below a suite's folder.
+func put(t *testing.T, dir, part string, summary any) *suite.Part {
+	t.Helper()
+	dir = filepath.Join(dir, part)
+	text, err := json.Marshal(summary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "summary.json"), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := &suite.Part{Name: part}
+	if err := p.Read(dir); err != nil {
+		t.Fatal(err)
+	}
+	p.Ran = true
+	return p
+}
+
+func ms(v float64) *float64 { return &v }
+
+// run is a plan's summary that came to a verdict at a rate.
+func run(verdict gate.Verdict, rate float64, reasons ...string) *report.Summary {
+	o := report.Outcome{Name: "created", Kind: load.Success, Count: 100, Latency: report.Times{P95: ms(7)}}
+	failure := report.Outcome{Name: "500", Kind: load.Failure, Count: 2, Example: "<b>no</b>"}
+	return &report.Summary{
+		Schema: report.Schema, Plan: "p", Stages: []report.Stage{{Seconds: 10, Rate: rate}}, Verdict: verdict, Reasons: reasons,
+		Requests: report.Requests{Scheduled: 102, Sent: 102, Answered: 102}, Outcomes: map[string]report.Outcome{"201": o, "500": failure},
+		ByRequest: map[string]map[string]report.Outcome{"onboard": {"201": o, "500": failure}}, Notes: []string{"a note"},
+	}
+}
+
+func verified(v verify.Verdict, left ...string) *verify.Summary {
+	s := &verify.Summary{Schema: verify.Schema, Verdict: v, Reasons: []string{}}
+	s.Policies = []*verify.Trial{{Policy: "onboarding", Limit: 10, Window: 60, Verdict: v, Findings: []verify.Finding{{Property: "it holds", Verdict: v, Why: "seen"}}}}
+	for _, policy := range left {
+		s.NotVerified = append(s.NotVerified, &verify.Trial{Policy: policy, Why: "it is off"})
+	}
+	return s
+}
+
+func TestConclude(t *testing.T) {
+	dir := t.TempDir()
+	all := func(change ...*suite.Part) *suite.Summary {
+		parts := []*suite.Part{put(t, dir, suite.Verify, verified(verify.Proved, "api")), put(t, dir, "onboarding", run(gate.Pass, 50)), put(t, dir, "mixed", run(gate.Pass, 200))}
+		for _, p := range change {
+			parts[slices.IndexFunc(parts, func(q *suite.Part) bool { return q.Name == p.Name })] = p
+		}
+		s := &suite.Summary{Parts: parts}
+		s.Conclude()
+		return s
+	}
+	tests := []struct {
+		name    string
+		s       *suite.Summary
+		verdict gate.Verdict
+		covers  float64
+		reason  string
+	}{
+		{"all passed", all(), gate.Pass, 200, ""},
+		{"one was not run", all(&suite.Part{Name: "onboarding", Why: "no secret"}), gate.Fail, 200, "onboarding was not run: no secret"},
+		{"one failed", all(put(t, dir, "mixed", run(gate.Fail, 200, "too slow"))), gate.Fail, 50, "mixed: fail: too slow"},
+		{"one is inconclusive", all(put(t, dir, "mixed", run(gate.Inconclusive, 200, "too few"))), gate.Inconclusive, 50, "mixed: inconclusive: too few"},
+		{"a limit is violated", all(put(t, dir, suite.Verify, verified(verify.Violated))), gate.Fail, 200, "verify: fail"},
+		{"a limit is off", all(put(t, dir, suite.Verify, verified(verify.Proved, "api", "onboarding"))), gate.Inconclusive, 200, "onboarding was not verified: it is off"},
+	}
+	for _, tt := range tests {
+		if tt.s.Verdict != tt.verdict || tt.s.CoversRate != tt.covers || !strings.Contains(strings.Join(tt.s.Reasons, "\n"), tt.reason) || (tt.verdict == gate.Pass) != (len(tt.s.Reasons) == 0) {
+			t.Errorf("%s: %s, covers %g, %q; want %s, %g, %q", tt.name, tt.s.Verdict, tt.s.CoversRate, tt.s.Reasons, tt.verdict, tt.covers, tt.reason)
+		}
+	}
+}
+
+func TestDue(t *testing.T) {
+	began := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	s := &suite.Summary{Verdict: gate.Pass, StartedAt: began, ReviewBy: began.AddDate(0, 0, 90), CoversRate: 50}
+	tests := []struct {
+		name    string
+		now     time.Time
+		traffic float64
+		verdict gate.Verdict
+		due     string
+	}{
+		{"the next day", began.AddDate(0, 0, 1), 50, gate.Pass, ""},
+		{"on its last day", began.AddDate(0, 0, 90), 0, gate.Pass, ""},
+		{"after it", began.AddDate(0, 0, 91), 0, gate.Pass, "91 days ago"},
+		{"with more traffic", began.AddDate(0, 0, 1), 51, gate.Pass, "above the 50/s"},
+		{"after a failure", began.AddDate(0, 0, 1), 0, gate.Fail, "is no pass"},
+	}
+	for _, tt := range tests {
+		s.Verdict = tt.verdict
+		if got := s.Due(tt.now, tt.traffic); (got == "") != (tt.due == "") || !strings.Contains(got, tt.due) {
+			t.Errorf("%s: due %q, want %q", tt.name, got, tt.due)
+		}
+	}
+}
+
+// A suite's folder is rendered alike again, with a section for each question,
+// and what a target wrote stays text.
+func TestRender(t *testing.T) {
+	dir := t.TempDir()
+	s := &suite.Summary{
+		Profile: "smoke", Targets: []string{"http://127.0.0.1:1"}, StartedAt: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC),
+		Parts: []*suite.Part{
+			put(t, dir, suite.Verify, verified(verify.Proved, "api")), put(t, dir, "onboarding", run(gate.Fail, 50, "it | failed")),
+			{Name: "webhooks", Why: "no secret", Reasons: []string{}},
+		},
+		Health: []suite.Health{{Target: "http://127.0.0.1:1", Before: []byte(`{"status":"ok"}`)}},
+	}
+	s.Conclude()
+	if err := suite.Write(dir, s); err != nil {
+		t.Fatal(err)
+	}
+	pages := make(map[string]string)
+	for _, name := range []string{"report.md", "report.html", "junit.xml", "summary.json"} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages[name] = string(text)
+	}
+	for _, title := range []string{
+		"Summary", "Coverage", "Configuration", "Load profile", "Throughput", "Latency", "Rate limits", "Errors", "Connections", "Comparison with an earlier suite",
+		"Resources", "Health before and after", "Deployment", "Alert thresholds", "Issues", "Recommendations", "Readiness", "Next review",
+	} {
+		if !strings.Contains(pages["report.md"], "\n## "+title+"\n") || !strings.Contains(pages["report.html"], ">"+title+"</h2>") {
+			t.Errorf("the section %q is missing", title)
+		}
+	}
+	for _, want := range []string{"FAIL: of 3 parts 2 ran and 1 passed", "webhooks was not run: no secret", `it \| failed`, `\<b\>no`} {
+		if !strings.Contains(pages["report.md"], want) {
+			t.Errorf("report.md lacks %q", want)
+		}
+	}
+	if strings.Contains(pages["report.html"], "<b>no</b>") {
+		t.Error("report.html has the target's markup")
+	}
+	if err := suite.Render(dir); err != nil {
+		t.Fatal(err)
+	}
+	for name, before := range pages {
+		if text, _ := os.ReadFile(filepath.Join(dir, name)); string(text) != before {
+			t.Errorf("%s was rendered otherwise the second time", name)
+		}
+	}
+}
+
+func TestReadRefuses(t *testing.T) {
+	for name, text := range map[string]string{
+		"another schema":           `{"schema": "gatehouse.load/1"}`,
+		"no JSON":                  `{`,
+		"a part out of its bounds": `{"schema": "gatehouse.suite/1", "parts": [{"name": "../x", "ran": true}]}`,
+		"a part that is missing":   `{"schema": "gatehouse.suite/1", "parts": [{"name": "mixed", "ran": true}]}`,
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "summary.json"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := suite.Read(dir); err == nil {
+			t.Errorf("%s: read %+v, want an error", name, s)
+		}
+	}
+}
