@@ -78,7 +78,15 @@ func (s *Script) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.provider = &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.provider = Provider()
+	go func() { _ = s.provider.Serve(l) }() // until Close
+	return nil
+}
+
+// Provider is a stand-in for the provider Ollama, which answers the plans' calls
+// at once and no others.
+func Provider() *http.Server {
+	return &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(io.LimitReader(r.Body, maxAnswer))
 		if err != nil || r.URL.Path != "/api/chat" || !strings.Contains(string(body), model) {
 			http.Error(w, `{"error":"a stand-in of a load test: it knows POST /api/chat for the model `+model+`"}`, http.StatusNotFound)
@@ -87,6 +95,4 @@ func (s *Script) listen(ctx context.Context) error {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, chatAnswer)
 	})}
-	go func() { _ = s.provider.Serve(l) }() // until Close
-	return nil
 }

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+)
+
+// A suite whose target is dead runs what it can, and says what it could not.
+func TestLoadSuiteOfADeadTarget(t *testing.T) {
+	t.Parallel()
+	out := t.TempDir() + "/out"
+	c := gatehouse(t, "load", "suite", "--profile", "smoke", "--target", "http://127.0.0.1:1", "--target-admin", "none", "--provider-listen", "none", "--out", out)
+	began := time.Now()
+	o := finish(t, c)
+	if o.code != exitFailed || !strings.HasPrefix(o.stdout, "FAIL: of 5 parts ") || !strings.Contains(o.stdout, "GATEHOUSE_STRIPE_WEBHOOK_SECRETS") || !strings.Contains(o.stdout, "NOT RUN") {
+		t.Errorf("exit code %d after %v:\n%s%s", o.code, time.Since(began), o.stdout, o.stderr)
+	}
+	page, err := os.ReadFile(out + "/report.md")
+	if err != nil || !strings.Contains(string(page), "webhooks was not run: events are signed") {
+		t.Errorf("report.md: %v; it does not say why webhooks was not run:\n%s", err, page)
+	}
+	if o := finish(t, gatehouse(t, "load", "suite", "--due", out)); o.code != exitFailed || !strings.Contains(o.stderr, "is no pass") {
+		t.Errorf("due after a failure: exit code %d, %s", o.code, o.stderr)
+	}
+}
+
+func TestLoadSuiteUsage(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		args []string
+		want string
+	}{
+		"no such profile":   {[]string{"--profile", "smoky"}, `"smoky"`},
+		"off this machine":  {[]string{"--target", "https://api.example.com"}, "--yes"},
+		"nodes of two ways": {[]string{"--target", "http://127.0.0.1:1,https://127.0.0.1:2"}, "several targets"},
+		"no earlier suite":  {[]string{"--baseline", t.TempDir()}, "--baseline"},
+		"nothing to review": {[]string{"--due", t.TempDir()}, "summary.json"},
+	} {
+		o := finish(t, gatehouse(t, append([]string{"load", "suite", "--out", t.TempDir() + "/out"}, tt.args...)...))
+		if o.code != exitUsage || !strings.Contains(o.stderr, tt.want) {
+			t.Errorf("%s: exit code %d, want 2 and %q: %s%s", name, o.code, tt.want, o.stdout, o.stderr)
+		}
+	}
+}
+
+// The workflow to copy is YAML, and what it calls has the flags that it gives.
+func TestLoadSuiteWorkflow(t *testing.T) {
+	text, err := os.ReadFile("../../docs/load-suite.workflow.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w struct {
+		Jobs map[string]struct {
+			Steps []struct {
+				Run string `yaml:"run"`
+			} `yaml:"steps"`
+		} `yaml:"jobs"`
+	}
+	if err := yaml.Unmarshal(text, &w); err != nil {
+		t.Fatal(err)
+	}
+	called := 0
+	for _, step := range w.Jobs["suite"].Steps {
+		if !strings.Contains(step.Run, "load suite") {
+			continue
+		}
+		called++
+		for _, flag := range regexp.MustCompile(`--([a-z-]+)`).FindAllStringSubmatch(step.Run, -1) {
+			if loadSuiteCommand().Flags().Lookup(flag[1]) == nil {
+				t.Errorf("load suite has no flag --%s", flag[1])
+			}
+		}
+	}
+	if called != 1 {
+		t.Errorf("the suite is called %d times, want once", called)
+	}
+}
