@@ -36,7 +36,7 @@ func TestLoadReconcile(t *testing.T) {
 	}
 	const first = "(SELECT id FROM customers ORDER BY id LIMIT 1)"
 	for name, tt := range map[string]struct{ database, want string }{
-		"one was lost": {changed("UPDATE customers SET email = 'somebody@else.dev' WHERE id = " + first), "sign-ups, lost: "},
+		"one was lost":       {changed("UPDATE customers SET email = 'somebody@else.dev' WHERE id = " + first), "sign-ups, lost: "},
 		"one is there twice": {changed("UPDATE customers SET email = (SELECT email FROM customers ORDER BY id DESC LIMIT 1) WHERE id = " + first), "sign-ups, twice: "},
 		"a balance is wrong": {changed("UPDATE customers SET credit_balance = 7 WHERE id = " + first), "their ledgers, otherwise wrong: "},
 	} {

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -33,7 +34,53 @@ func (e *Evidence) misstated() *violation {
 			return &violation{why: fmt.Sprintf("of request %d, %s: %s (-1: none)", a.N, a.Outcome, why), witness: []*Attempt{a}, always: true}
 		}
 	}
+	return e.misset()
+}
+
+// misset finds two answers whose X-RateLimit-Reset can't both be right: less the
+// t of RateLimit it is the time on the target's clock when it decided, give or
+// take a second each for rounding up. Which time that is, nobody outside knows.
+func (e *Evidence) misset() *violation {
+	var ahead, behind *Attempt
+	latest, earliest := 0.0, 0.0
+	for i := range e.Attempts {
+		a := &e.Attempts[i]
+		if a.Outcome == Unclear {
+			continue
+		}
+		clock := float64(a.Reset - a.T)
+		if at := clock - a.Received.Seconds(); ahead == nil || at > latest {
+			ahead, latest = a, at
+		}
+		if at := clock - a.Sent.Seconds(); behind == nil || at < earliest {
+			behind, earliest = a, at
+		}
+	}
+	if ahead == nil {
+		return nil
+	}
+	if drift := (ahead.Received - behind.Sent).Abs().Seconds() / clockDrift; latest-earliest > 2.01+drift {
+		return &violation{
+			why:     fmt.Sprintf("X-RateLimit-Reset of requests %d and %d can't both be right: they are %.1f s apart beyond what time passed and rounding allow", ahead.N, behind.N, latest-earliest-2),
+			witness: []*Attempt{ahead, behind},
+		}
+	}
 	return nil
+}
+
+// passes judges that an address whose failed authentications are refused is let
+// in with a valid key.
+func (e *Evidence) passes() Finding {
+	f := Finding{Property: "a valid key still passes", Verdict: Proved, Why: "it was let in while failures were refused"}
+	switch {
+	case len(e.of(Denied, burst)) == 0:
+		f.Verdict, f.Why = Undecidable, e.unless(false, "no failure was refused before it was tried")
+	case e.Passed == http.StatusTooManyRequests:
+		f.Verdict, f.Why = Violated, "it was refused with 429 as failures were"
+	case e.Passed < 200 || e.Passed >= 500 || e.Passed == http.StatusUnauthorized:
+		f.Verdict, f.Why = Undecidable, fmt.Sprintf("its request was answered %d (0: not at all)", e.Passed)
+	}
+	return f
 }
 
 // mistold finds a refusal whose body is wrong.

@@ -32,6 +32,7 @@ type fake struct {
 	stingy     bool // frees a place half a second late
 	spoofable  bool // counts by what a header field claims
 	miscounts  bool // Remaining is one too high
+	misresets  bool // X-RateLimit-Reset is when the window ends, not when a place comes back
 	mute       bool // answers refusals with another message
 	plain      bool // refuses without header fields
 	slow       bool // refuses after a second
@@ -133,7 +134,11 @@ func (f *fake) answer(ask Ask) Answer {
 	status := http.StatusCreated
 	h.Set("X-RateLimit-Limit", strconv.Itoa(f.limit))
 	h.Set("X-RateLimit-Remaining", strconv.Itoa(remaining))
-	h.Set("X-RateLimit-Reset", strconv.FormatInt(now.Add(wait+f.skew).Unix()+1, 10))
+	reset := wait
+	if f.misresets {
+		reset = f.window
+	}
+	h.Set("X-RateLimit-Reset", strconv.FormatInt(now.Add(reset+f.skew).Unix()+1, 10))
 	h.Set("RateLimit-Policy", fmt.Sprintf("\"onboarding\";q=%d;w=%d", f.limit, int(math.Ceil(f.window.Seconds()))))
 	a := Answer{}
 	if !admitted {

@@ -29,6 +29,7 @@ type Evidence struct {
 	Dead     []string      // for each target why it was given up, or ""
 	Attempts []Attempt     // those that left, in the order of their numbers
 	Sent     int           // all requests, also those that prove nothing
+	Passed   int           // status of a valid key's request amid refusals; 0: none
 	Stopped  string        // why the scenario ended early, or ""
 	Jumped   time.Duration // how far this machine's clocks moved apart, if it matters
 }
@@ -79,6 +80,9 @@ func Judge(e *Evidence) []Finding {
 		e.weigh("code and message of refusals", e.mistold(), e.unless(len(e.of(Denied)) > 0, "nothing was refused")),
 		e.spoofed(all, plain),
 		e.fast(),
+	}
+	if e.Policy.passes {
+		findings = append(findings, e.passes())
 	}
 	if len(e.Targets) > 1 {
 		findings = append(findings, e.nodes(all, full))

@@ -131,3 +131,27 @@ func TestOutcome(t *testing.T) {
 		}
 	}
 }
+
+// A valid key is let in while failures are refused; what that came to is known
+// only where they were.
+func TestAValidKeyPasses(t *testing.T) {
+	refused := []Attempt{{Phase: burst, Outcome: Denied}}
+	for name, tt := range map[string]struct {
+		attempts []Attempt
+		passed   int
+		want     Verdict
+	}{
+		"it was let in":        {refused, 200, Proved},
+		"refused for its body": {refused, 422, Proved},
+		"refused as failures":  {refused, 429, Violated},
+		"it is none":           {refused, 401, Undecidable},
+		"it was not tried":     {refused, 0, Undecidable},
+		"the store was away":   {refused, 503, Undecidable},
+		"nothing was refused":  {nil, 200, Undecidable},
+	} {
+		e := &Evidence{Policy: Policy{passes: true}, Attempts: tt.attempts, Passed: tt.passed}
+		if f := e.passes(); f.Verdict != tt.want || f.Why == "" {
+			t.Errorf("%s: %+v, want %s", name, f, tt.want)
+		}
+	}
+}

@@ -87,6 +87,7 @@ func TestLiarsAreCaught(t *testing.T) {
 		{"frees places late", "places come back after a window", func(f *fake) { f.stingy = true }},
 		{"believes header fields", "header fields buy nothing", func(f *fake) { f.spoofable = true }},
 		{"counts wrongly", "Remaining is right", func(f *fake) { f.miscounts = true }},
+		{"tells another Reset", "header fields", func(f *fake) { f.misresets = true }},
 		{"says something else", "code and message of refusals", func(f *fake) { f.mute = true }},
 		{"refuses without header fields", "header fields", func(f *fake) { f.plain = true }},
 		{"refuses slowly", "refusals are fast", func(f *fake) { f.slow = true }},
