@@ -22,7 +22,9 @@ import (
 const (
 	webhookPath = "/api/webhooks/stripe"
 	// Events come in any order: those of every other customer in blocks, backwards.
-	block = 4
+	// A block is half a life: who applies events as they come then ends otherwise
+	// nearly wherever the run ends.
+	block = lifeLength / 2
 	// settling is how long events that were refused are brought again, as Stripe
 	// would; and applying how long their effects may take.
 	settling = 3 * time.Minute
@@ -97,7 +99,7 @@ func (w *webhooks) deliver(t *turn) {
 	w.next++
 	i := of.turns
 	of.turns++
-	if of.n%2 == 1 { // 3 2 1 0, 7 6 5 4
+	if of.n%2 == 1 { // 6 5 4 3 2 1 0, 13 12 11 …
 		i = i/block*block + block - 1 - i%block
 	}
 	w.mu.Lock()
