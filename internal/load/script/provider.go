@@ -87,6 +87,6 @@ func (s *Script) listen(ctx context.Context) error {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, chatAnswer)
 	})}
-	go func() { _ = s.provider.Serve(l) }() // until Close
+	s.serving.Go(func() { _ = s.provider.Serve(l) }) // until Close
 	return nil
 }
