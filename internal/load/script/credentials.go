@@ -280,8 +280,11 @@ func (c *credentials) checks(ctx context.Context) []gate.Check {
 	}
 	all := []gate.Check{c.verdict("credentials", fmt.Sprintf("GET %s lists what was granted and no more, and says what was revoked", listPath), wrong, blind, seen)}
 	all = append(all, c.keys()...)
-	if !c.s.has(func(r role) bool { return r.gateway }) {
-		return append(all, check("the gateway", "tokens are used by the gateway", gate.Inconclusive, "none was: "+strings.Join(c.s.notes, " ")))
+	switch {
+	case c.s.unused != "":
+		return append(all, check("the gateway", "tokens are used by the gateway", gate.Inconclusive, c.s.unused))
+	case !c.s.has(func(r role) bool { return r.gateway }):
+		return all
 	}
 	wrong, blind = nil, ""
 	for _, of := range busiest {

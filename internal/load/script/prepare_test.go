@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -49,6 +50,25 @@ func TestWithoutAProvider(t *testing.T) {
 				t.Errorf("%s, %v", verdict, reasons)
 			}
 		})
+	}
+}
+
+// TestWithoutTheGateway has a plan that never meant to use a token: nothing is
+// missing then.
+func TestWithoutTheGateway(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "credentials")
+	r.provider = "http://" + freeAddress(t)
+	p := r.options.Plan
+	p.Requests = slices.DeleteFunc(p.Requests, func(q load.Request) bool { return strings.HasPrefix(q.Name, "use") })
+	checks := r.checks()
+	for name, c := range checks {
+		if c.Verdict != gate.Pass {
+			t.Errorf("%s: %s, %s", name, c.Verdict, c.Why)
+		}
+	}
+	if len(checks) != 2 {
+		t.Errorf("%d checks, want those of lists and of what is forbidden", len(checks))
 	}
 }
 

@@ -63,6 +63,7 @@ func (s *Script) tryGateway(ctx context.Context) error {
 	default:
 		why += fmt.Sprintf(" A stand-in for a provider listens on %s: the target's GATEHOUSE_OLLAMA_BASE_URL is to be http://%s.", s.o.Provider, s.o.Provider)
 	}
+	s.unused = why
 	s.notes = append(s.notes, why)
 	s.say("%s", why)
 	s.drop(uses)

@@ -116,6 +116,7 @@ type Script struct {
 	webhooks    *webhooks
 	provider    *http.Server
 	serving     sync.WaitGroup // provider
+	unused      string         // why no token was, where the plan wanted it
 	notes       []string
 	limited     atomic.Int64 // answers 429 to requests with a key
 
