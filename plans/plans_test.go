@@ -3,11 +3,13 @@ package plans_test
 import (
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"gatehouse/internal/load"
 	"gatehouse/internal/load/plan"
+	"gatehouse/internal/load/script"
 	"gatehouse/plans"
 )
 
@@ -19,19 +21,25 @@ const (
 
 func read(t *testing.T, name, profile string) *plan.Plan {
 	t.Helper()
-	text, ok := plans.Named(name)
-	if !ok {
-		t.Fatalf("there is no plan %q", name)
-	}
-	p, err := plan.Parse(name+".yaml", text, plan.Options{Profile: profile, Domain: "load.example", Loopback: true})
+	p, err := parse(t, name, plan.Options{Profile: profile, Domain: "load.example", Loopback: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
+func parse(t *testing.T, name string, o plan.Options) (*plan.Plan, error) {
+	t.Helper()
+	text, ok := plans.Named(name)
+	if !ok {
+		t.Fatalf("there is no plan %q", name)
+	}
+	o.Given = script.Places()
+	return plan.Parse(name+".yaml", text, o)
+}
+
 func TestNames(t *testing.T) {
-	if got := plans.Names(); !slices.Contains(got, "onboarding") {
+	if got := plans.Names(); !slices.Equal(got, []string{"credentials", "mixed", "onboarding", "webhooks"}) {
 		t.Errorf("Names() = %v", got)
 	}
 	for _, name := range []string{"", ".", "nowhere", "../plans/onboarding", "onboarding.yaml"} {
@@ -44,13 +52,110 @@ func TestNames(t *testing.T) {
 func TestEachPlanIsSoundInEachProfile(t *testing.T) {
 	for _, name := range plans.Names() {
 		p := read(t, name, "")
-		if p.Name != name {
-			t.Errorf("%s names itself %s", name, p.Name)
+		if p.Name != name || !slices.Equal(p.Profiles, []string{"smoke", "gate", "staging", "production", "reference"}) {
+			t.Errorf("%s names itself %s, with the profiles %v", name, p.Name, p.Profiles)
 		}
-		for _, profile := range p.Profiles {
-			read(t, name, profile)
+		for _, profile := range append(p.Profiles, "") {
+			p := read(t, name, profile)
+			o := script.Options{Plan: p, Loopback: true, Secret: "whsec_x"}
+			if err := o.Check(); err != nil || script.Needed(p) != (name != "onboarding") {
+				t.Errorf("%s, profile %q: a script is needed: %t, %v", name, profile, script.Needed(p), err)
+			}
+			// Elsewhere than on this machine clients can't have addresses of their own.
+			away := plan.Options{Profile: profile, Domain: "load.example"}
+			if _, err := parse(t, name, away); err == nil || !strings.Contains(err.Error(), "--clients-via forwarded") {
+				t.Errorf("%s, profile %q, off loopback: %v", name, profile, err)
+			}
+			for _, away.Via = range []load.Via{load.ViaForwarded, load.ViaNone} {
+				if _, err := parse(t, name, away); err != nil {
+					t.Errorf("%s, profile %q, off loopback via %s: %v", name, profile, away.Via, err)
+				}
+			}
 		}
 	}
+}
+
+// TestPlansWithAScript does the arithmetic that the files' comments claim.
+func TestPlansWithAScript(t *testing.T) {
+	of := func(p *plan.Plan, named ...string) (weight float64) { // in 100
+		for _, r := range p.Requests {
+			if slices.Contains(named, r.Name) {
+				weight += r.Weight
+			}
+		}
+		return weight
+	}
+	for _, tt := range []struct {
+		plan, profile string
+		peak          float64
+		planned       time.Duration
+	}{
+		{"credentials", "", 25, 150 * time.Second},
+		{"credentials", "smoke", 20, 20 * time.Second},
+		{"credentials", "staging", 200, 540 * time.Second},
+		{"credentials", "production", 100, 540 * time.Second},
+		{"credentials", "reference", 200, 540 * time.Second},
+		{"webhooks", "", 15, 150 * time.Second},
+		{"webhooks", "smoke", 15, 20 * time.Second},
+		{"webhooks", "staging", 50, 540 * time.Second},
+		{"webhooks", "production", 15, 540 * time.Second},
+		{"webhooks", "reference", 50, 540 * time.Second},
+		{"mixed", "", 50, 300 * time.Second},
+		{"mixed", "smoke", 20, 20 * time.Second},
+		{"mixed", "staging", 200, 540 * time.Second},
+		{"mixed", "production", 50, 540 * time.Second},
+		{"mixed", "reference", 200, 540 * time.Second},
+	} {
+		t.Run(tt.plan+" "+tt.profile, func(t *testing.T) {
+			p := read(t, tt.plan, tt.profile)
+			n, peak, planned := arrivals(p.Stages)
+			if peak != tt.peak || planned.Round(time.Second) != tt.planned {
+				t.Errorf("it sends up to %v/s in %v, want %v/s in %v", peak, planned, tt.peak, tt.planned)
+			}
+			if all := of(p, names(p)...); all != 100 {
+				t.Errorf("its weights come to %v", all)
+			}
+			// Each gate that counts something has some ten to count.
+			for _, g := range p.Gates {
+				if g.Request != "" && of(p, g.Request)/100*n < 10 {
+					t.Errorf("%s has %.0f requests to look at", g.Expression, of(p, g.Request)/100*n)
+				}
+			}
+			perWindow := min(peak*window.Seconds(), n)
+			switch tt.plan {
+			case "mixed":
+				onboard := p.Requests[slices.Index(names(p), "onboard")]
+				if per := perWindow * onboard.Weight / 100 / float64(onboard.Clients.Count); per > 0.75*limit {
+					t.Errorf("an address signs up %.2f in a window, want at most %v", per, 0.75*limit)
+				}
+			case "webhooks":
+				const events, unauthentic = 1000, 60 // the contract's, a window
+				if within := tt.profile != "staging" && tt.profile != "reference"; within != (perWindow < events) {
+					t.Errorf("it brings %.0f events in a window, of the %d that are taken", perWindow, events)
+				}
+				if d := of(p, "redeliver"); d != 10 {
+					t.Errorf("%v in 100 are duplicates", d)
+				}
+				forged := p.Requests[slices.Index(names(p), "forged")]
+				if per := perWindow * of(p, "stale", "forged") / 100 / float64(forged.Clients.Count); per > 0.75*unauthentic {
+					t.Errorf("an address brings %.1f unauthentic events in a window, of %d", per, unauthentic)
+				}
+			case "credentials":
+				const failures = 60 // a window, of an address
+				dead := p.Requests[slices.Index(names(p), "use_revoked")]
+				if per := perWindow * dead.Weight / 100 / float64(dead.Clients.Count); per > 0.75*failures {
+					t.Errorf("an address tries %.1f revoked tokens in a window, of %d", per, failures)
+				}
+			}
+		})
+	}
+}
+
+func names(p *plan.Plan) (all []string) {
+	for _, r := range p.Requests {
+		all = append(all, r.Name)
+	}
+	return all
 }
 
 // arrivals is how many the stages send, and at what rate at most.

@@ -40,6 +40,22 @@ func TestTemplate(t *testing.T) {
 	}
 }
 
+// TestGivenPlaces are those that a run's script fills, known by their numbers.
+func TestGivenPlaces(t *testing.T) {
+	o := options()
+	o.Given = []string{"key", "token"}
+	want := load.Template{{Text: "a"}, {Place: load.Given, Given: 1}, {Text: " "}, {Place: load.Given}, {Place: load.Seq}}
+	if diff := cmp.Diff(want, mustParse(t, body("'a{{token}} {{ key }}{{seq}}'"), o).Requests[0].Body); diff != "" {
+		t.Error(diff)
+	}
+	_, err := parse(body("'{{tokn}} {{key 1}}'"), o)
+	says(t, err, `4:67: body: {{tokn}}: there is no such place; did you mean "token"?`, "4:67: body: {{key 1}}: write {{key}}")
+	_, err = parse(body("'{{random}}'"), o)
+	says(t, err, "4:67: body: {{random}}: there is no such place; there are seq, uuid, now, domain, env, pick, key, token")
+	_, err = parse(body("'{{key}}'"), options())
+	says(t, err, "4:67: body: {{key}}: there is no such place")
+}
+
 func TestTemplateMistakes(t *testing.T) {
 	tests := []struct {
 		name, text string

@@ -89,6 +89,7 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	}
 	if played != nil {
 		run.Checks = append(run.Checks, played.Checks(ctx, run.Result.Interrupted)...)
+		run.Result.Interrupted = ctx.Err() != nil // comparing is part of the run
 	}
 	failed = errors.Join(failed, record.end())
 	if o.Baseline != nil {

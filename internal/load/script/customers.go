@@ -8,8 +8,11 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -20,6 +23,7 @@ import (
 // customer is one whose key the script has. The parts guard what they add.
 type customer struct {
 	id, key string
+	refused atomic.Bool // the key was, during the run
 	granted
 }
 
@@ -34,6 +38,9 @@ const (
 	// signUpsPerSecond is how fast customers are signed up before a run: gently,
 	// since that is no part of what is measured.
 	signUpsPerSecond = 100
+	// maxList is how many credentials a customer may come to have: its list has to
+	// be read, within maxAnswer.
+	maxList = 5000
 )
 
 // account is what GET /api/v1/account says, as far as it matters here.
@@ -45,6 +52,7 @@ type account struct {
 		CreditBalance int64   `json:"credit_balance"`
 	} `json:"customer"`
 	Usage struct {
+		Start     time.Time `json:"period_start"`
 		Providers map[string]struct {
 			Requests int64 `json:"requests"`
 		} `json:"providers"`
@@ -54,6 +62,7 @@ type account struct {
 // limit is a policy as an answer tells it; the zero limit is none.
 type limit struct {
 	quota  int
+	used   int // of it, with the request that was answered
 	window time.Duration
 }
 
@@ -64,6 +73,9 @@ func (s *Script) makeCustomers(ctx context.Context) error {
 		var a account
 		if _, err := s.get(ctx, k, accountPath, &a); err != nil {
 			return fmt.Errorf("key %d of --keys-file: %w", i+1, err)
+		}
+		if twin := slices.IndexFunc(s.customers, func(c *customer) bool { return c.id == a.Customer.ID }); twin >= 0 {
+			return fmt.Errorf("keys %d and %d of --keys-file are of one customer, whose limit and counts are one: give a key of each customer", twin+1, i+1)
 		}
 		c := &customer{id: a.Customer.ID, key: k}
 		c.before = a.Usage.Providers[provider].Requests
@@ -84,6 +96,7 @@ func (s *Script) makeCustomers(ctx context.Context) error {
 		return fmt.Errorf("ask for the limit of exchanges: %w", answer.err)
 	}
 	exchange := policy(answer.header)
+	s.noteOthers(exchange, "exchanges of a key's customer")
 	s.readClock(answer.header)
 
 	need, why := s.need(exchange, api)
@@ -101,18 +114,14 @@ func (s *Script) makeCustomers(ctx context.Context) error {
 // need is how many customers' keys keep below the limits, and why.
 func (s *Script) need(exchange, api limit) (n int, why string) {
 	n, why = 1, "no limit was told"
-	var peak, arrivals, before float64
-	for _, st := range s.o.Plan.Stages {
-		peak = max(peak, st.Rate)
-		arrivals += (before + st.Rate) / 2 * st.Duration.Seconds()
-		before = st.Rate
-	}
+	peak, arrivals := s.offered()
 	consider := func(m float64, reason string) {
 		if int(math.Ceil(m)) > n {
 			n, why = int(math.Ceil(m)), reason
 		}
 	}
 	limited := s.share(func(r role) bool { return r.limited })
+	consider(arrivals*limited/maxList, fmt.Sprintf("%.0f exchanges, and a list of more than %d credentials is not read", arrivals*limited, maxList))
 	if exchange.quota > 0 {
 		in := min(peak*limited*exchange.window.Seconds(), arrivals*limited)
 		consider(in/(float64(exchange.quota)*(1-leaveFree)), fmt.Sprintf("%.0f exchanges in %v, and a customer may make %d", in, exchange.window, exchange.quota))
@@ -127,6 +136,24 @@ func (s *Script) need(exchange, api limit) (n int, why string) {
 		consider(min(max(lives, fewLives), float64(s.manyLives())), "events need customers")
 	}
 	return n, why
+}
+
+// offered is the plan's highest rate, and how many arrivals it has.
+func (s *Script) offered() (peak, arrivals float64) {
+	before := 0.0
+	for _, st := range s.o.Plan.Stages {
+		peak = max(peak, st.Rate)
+		arrivals += (before + st.Rate) / 2 * st.Duration.Seconds()
+		before = st.Rate
+	}
+	return peak, arrivals
+}
+
+// noteOthers tells of a limit that was used when nothing had been sent.
+func (s *Script) noteOthers(l limit, what string) {
+	if l.used > 1 {
+		s.notes = append(s.notes, fmt.Sprintf("Of %d %s in %v %d had been used before the run: by others, or by a run a moment ago.", l.quota, what, l.window, l.used-1))
+	}
 }
 
 // fewLives and manyLives bound how many customers share the events: enough to
@@ -162,7 +189,9 @@ func (o *opening) Ended(a *load.Arrival, status int, body []byte) {
 	defer o.mu.Unlock()
 	o.s.o.Wrote(a, http.MethodPost, onboardPath, status)
 	if status != http.StatusCreated || json.Unmarshal(body, &in) != nil || in.Key == "" {
-		o.failed = fmt.Sprintf("status %d, %s", status, load.Clean(string(body), 200))
+		if o.failed = fmt.Sprintf("status %d, %s", status, load.Clean(string(body), 200)); status == 0 {
+			o.failed = "it had no answer: " + load.Clean(string(body), 200)
+		}
 		return
 	}
 	o.s.customers = append(o.s.customers, &customer{id: in.Customer.ID, key: in.Key})
@@ -177,11 +206,10 @@ func (s *Script) signUp(ctx context.Context, n int) error {
 	if via == load.ViaNone {
 		clients.Count = 1
 	}
-	rate := min(float64(n), signUpsPerSecond)
-	long := time.Duration(float64(n) / rate * float64(time.Second))
+	const rate = signUpsPerSecond
 	o := &opening{s: s}
 	_, err := load.Run(ctx, &load.Job{
-		Target: s.o.Target, Stages: []load.Stage{{Duration: time.Nanosecond, Rate: rate}, {Duration: long + time.Millisecond, Rate: rate}},
+		Target: s.o.Target, Stages: []load.Stage{{Duration: time.Nanosecond, Rate: rate}, {Duration: time.Duration(n)*time.Second/rate + time.Millisecond, Rate: rate}},
 		Requests: []load.Request{{
 			Name: "onboard", Weight: 1, Method: http.MethodPost, Path: load.Literally(onboardPath), Body: body, Clients: clients,
 			Headers: []load.Header{{Name: "Content-Type", Value: load.Literally("application/json")}},
@@ -195,7 +223,7 @@ func (s *Script) signUp(ctx context.Context, n int) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return fmt.Errorf("of %d customers %d could be signed up; the last that could not: %s", n, got, o.failed)
+		return fmt.Errorf("of %d customers %d could be signed up, by --clients-via %s; the last that could not: %s", n, got, via, o.failed)
 	}
 	return nil
 }
@@ -261,6 +289,9 @@ func policy(h http.Header) (l limit) {
 		return limit{}
 	}
 	l.window = time.Duration(seconds) * time.Second
+	if left, err := strconv.Atoi(h.Get("X-RateLimit-Remaining")); err == nil {
+		l.used = l.quota - left
+	}
 	return l
 }
 
@@ -274,15 +305,14 @@ func (s *Script) readClock(h http.Header) {
 	}
 }
 
-// eventually asks again until it is true, as long as there is patience.
-func eventually(ctx context.Context, patience time.Duration, is func() (done bool)) {
+// eventually asks again until it is true, as long as there is patience. Its
+// pauses grow, since what it asks counts against a limit.
+func (s *Script) eventually(ctx context.Context, patience time.Duration, is func() (done bool)) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	again := time.NewTicker(250 * time.Millisecond)
-	defer again.Stop()
-	for !is() {
+	for pause := s.waits.again; !is(); pause *= 2 {
 		select {
-		case <-again.C:
+		case <-time.After(pause):
 		case <-ctx.Done():
 			is()
 			return

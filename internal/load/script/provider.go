@@ -63,6 +63,7 @@ func (s *Script) tryGateway(ctx context.Context) error {
 	default:
 		why += fmt.Sprintf(" A stand-in for a provider listens on %s: the target's GATEHOUSE_OLLAMA_BASE_URL is to be http://%s.", s.o.Provider, s.o.Provider)
 	}
+	s.unused = why
 	s.notes = append(s.notes, why)
 	s.say("%s", why)
 	s.drop(uses)
@@ -79,7 +80,7 @@ func (s *Script) listen(ctx context.Context) error {
 		return err
 	}
 	s.provider = Provider()
-	go func() { _ = s.provider.Serve(l) }() // until Close
+	s.serving.Go(func() { _ = s.provider.Serve(l) }) // until Close
 	return nil
 }
 

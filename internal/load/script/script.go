@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gatehouse/internal/load"
@@ -36,8 +37,11 @@ func Places() []string {
 
 // role is what a script does for requests of one name.
 type role struct {
-	credentials func(*credentials, *turn)
-	webhooks    func(*webhooks, *turn)
+	// What fills the request's places; false while there is nothing to fill them
+	// with, and then the request named instead is sent.
+	credentials func(*credentials, *turn) bool
+	webhooks    func(*webhooks, *turn) bool
+	instead     string
 	gateway     bool // goes on to a provider
 	limited     bool // by the exchange's policy; else, where it needs a key, by api's
 }
@@ -46,25 +50,43 @@ type role struct {
 var roles = map[string]role{
 	"exchange":       {credentials: (*credentials).exchange, limited: true},
 	"exchange_brief": {credentials: (*credentials).exchangeBrief, limited: true},
-	"refresh":        {credentials: (*credentials).refresh},
-	"revoke":         {credentials: (*credentials).revoke},
-	"use":            {credentials: (*credentials).use, gateway: true},
-	"use_revoked":    {credentials: (*credentials).useRevoked, gateway: true},
+	"refresh":        {credentials: (*credentials).refresh, instead: "exchange_brief"},
+	"revoke":         {credentials: (*credentials).revoke, instead: "exchange"},
+	"use":            {credentials: (*credentials).use, instead: "exchange", gateway: true},
+	"use_revoked":    {credentials: (*credentials).useRevoked, instead: "exchange", gateway: true},
 	"account":        {credentials: (*credentials).account},
 	"deliver":        {webhooks: (*webhooks).deliver},
-	"redeliver":      {webhooks: (*webhooks).redeliver},
+	"redeliver":      {webhooks: (*webhooks).redeliver, instead: "deliver"},
 	"stale":          {webhooks: (*webhooks).stale},
 	"forged":         {webhooks: (*webhooks).forged},
 }
 
-// turn is one arrival under way: what it became, and what to do at its end.
+// turn is one arrival under way: whose it is, and what to do at its end.
 type turn struct {
 	*load.Arrival
-	become string // the name of another request of the plan, to be sent instead
-	ended  func(a *load.Arrival, status int, body []byte)
+	of    *customer // whose key it has; nil for none
+	ended func(a *load.Arrival, status int, body []byte)
 }
 
 func (t *turn) set(place int, value string) { t.Values[place] = value }
+
+// as makes it a request of a customer's.
+func (t *turn) as(of *customer) {
+	t.of = of
+	t.set(key, of.key)
+}
+
+// waits are how long things may take. Tests make them shorter.
+type waits struct {
+	dead     time.Duration // until a revoked token is dead on every node
+	again    time.Duration // between looks at what takes a moment; each next is twice as long
+	applying time.Duration // until events and calls have had their effects
+	settling time.Duration // until events that were refused are taken: they are brought again, as Stripe would
+	answers  time.Duration // for all answers of a comparison, should the target hang
+	second   time.Duration // of a Retry-After
+}
+
+var usual = waits{dead: time.Second, again: 250 * time.Millisecond, applying: time.Minute, settling: 3 * time.Minute, answers: 2 * time.Minute, second: time.Second}
 
 // Options is what a script needs to know.
 type Options struct {
@@ -83,16 +105,20 @@ type Options struct {
 // Script is one run's. It is a load.Script.
 type Script struct {
 	o           Options
+	waits       waits
 	run         string // makes what it writes unlike any other run's
 	http        *http.Client
 	ahead       time.Duration // of the target's clock
-	names       []string      // of the plan's requests
+	roles       []role        // of the plan's requests
 	index       map[string]int
 	customers   []*customer
 	credentials *credentials
 	webhooks    *webhooks
 	provider    *http.Server
+	serving     sync.WaitGroup // provider
+	unused      string         // why no token was, where the plan wanted it
 	notes       []string
+	limited     atomic.Int64 // answers 429 to requests with a key
 
 	mu         sync.Mutex
 	violations []string // what must never happen, and did
@@ -114,17 +140,28 @@ func scripted(r load.Request) bool {
 	})
 }
 
+// roleOf is what a script does for a request: nothing without such places.
+func roleOf(r load.Request) role {
+	if !scripted(r) {
+		return role{}
+	}
+	return roles[r.Name]
+}
+
 // Check says what is wrong before anything is sent.
 func (o *Options) Check() error {
-	var names []string
 	for _, r := range o.Plan.Requests {
-		if _, ok := roles[r.Name]; scripted(r) && !ok {
+		role, known := roles[r.Name]
+		switch instead := func(r load.Request) bool { return r.Name == role.instead }; {
+		case !scripted(r):
+		case !known:
 			return fmt.Errorf("the request %q has a place that a script fills ({{%s}}): then it is named one of %s",
 				r.Name, strings.Join(Places(), "}}, {{"), strings.Join(slices.Sorted(maps.Keys(roles)), ", "))
+		case role.instead != "" && !slices.ContainsFunc(o.Plan.Requests, instead):
+			return fmt.Errorf("the request %q works on what one named %q began: the plan needs that too", r.Name, role.instead)
 		}
-		names = append(names, r.Name)
 	}
-	hooks := slices.ContainsFunc(names, func(n string) bool { return roles[n].webhooks != nil })
+	hooks := slices.ContainsFunc(o.Plan.Requests, func(r load.Request) bool { return roleOf(r).webhooks != nil })
 	switch {
 	case hooks && o.Secret == "":
 		return errors.New("events are signed: set GATEHOUSE_STRIPE_WEBHOOK_SECRETS here to the secret that the target has")
@@ -153,7 +190,7 @@ func (o *Options) via() load.Via {
 // provider, proof that events are taken. Requests that can't be sent are taken
 // out of the plan, and the checks after the run say so.
 func Prepare(ctx context.Context, o Options) (_ *Script, err error) {
-	s := &Script{o: o, run: strings.ToLower(rand.Text()[:10]), http: &http.Client{
+	s := &Script{o: o, waits: usual, run: strings.ToLower(rand.Text()[:10]), http: &http.Client{
 		Timeout:       10 * time.Second,
 		Transport:     &http.Transport{Proxy: nil, MaxIdleConnsPerHost: 16, DisableCompression: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -178,7 +215,7 @@ func Prepare(ctx context.Context, o Options) (_ *Script, err error) {
 	}
 	s.index = make(map[string]int)
 	for i, r := range o.Plan.Requests {
-		s.names = append(s.names, r.Name)
+		s.roles = append(s.roles, roleOf(r))
 		s.index[r.Name] = i
 	}
 	s.say("%d customers are ready", len(s.customers))
@@ -190,6 +227,7 @@ func (s *Script) Close() {
 	if s.provider != nil {
 		_ = s.provider.Close()
 	}
+	s.serving.Wait()
 	s.http.CloseIdleConnections()
 }
 
@@ -203,14 +241,14 @@ func (s *Script) say(format string, args ...any) {
 }
 
 func (s *Script) has(which func(role) bool) bool {
-	return slices.ContainsFunc(s.o.Plan.Requests, func(r load.Request) bool { return which(roles[r.Name]) })
+	return slices.ContainsFunc(s.o.Plan.Requests, func(r load.Request) bool { return which(roleOf(r)) })
 }
 
 // share is a kind of requests' part of all.
 func (s *Script) share(which func(role) bool) float64 {
 	var of, all float64
 	for _, r := range s.o.Plan.Requests {
-		if all += r.Weight; which(roles[r.Name]) {
+		if all += r.Weight; which(roleOf(r)) {
 			of += r.Weight
 		}
 	}
@@ -219,7 +257,7 @@ func (s *Script) share(which func(role) bool) float64 {
 
 // drop takes requests out of the plan.
 func (s *Script) drop(which func(role) bool) {
-	s.o.Plan.Requests = slices.DeleteFunc(s.o.Plan.Requests, func(r load.Request) bool { return which(roles[r.Name]) })
+	s.o.Plan.Requests = slices.DeleteFunc(s.o.Plan.Requests, func(r load.Request) bool { return which(roleOf(r)) })
 }
 
 // Next implements load.Script.
@@ -227,26 +265,29 @@ func (s *Script) Next(a *load.Arrival) {
 	t := turn{Arrival: a}
 	a.Values = slices.Grow(a.Values, len(Places()))[:len(Places())]
 	clear(a.Values)
-	for range 2 { // what a role becomes instead never becomes another
-		switch r := roles[s.names[a.Request]]; {
-		case r.credentials != nil:
-			r.credentials(s.credentials, &t)
-		case r.webhooks != nil:
-			r.webhooks(s.webhooks, &t)
+	for range 2 { // what is sent instead is always ready
+		r := s.roles[a.Request]
+		if r.credentials != nil && !r.credentials(s.credentials, &t) || r.webhooks != nil && !r.webhooks(s.webhooks, &t) {
+			a.Request = s.index[r.instead] // Check has seen it
+			continue
 		}
-		other, ok := s.index[t.become]
-		if !ok {
-			break
-		}
-		a.Request, t.become = other, ""
+		break
 	}
-	a.Ref = t.ended
+	a.Ref = t
 }
 
 // Ended implements load.Script.
 func (s *Script) Ended(a *load.Arrival, status int, body []byte) {
-	if ended, ok := a.Ref.(func(*load.Arrival, int, []byte)); ok && ended != nil {
-		ended(a, status, body)
+	t, _ := a.Ref.(turn)
+	switch {
+	case t.of == nil:
+	case status == http.StatusUnauthorized:
+		t.of.refused.Store(true)
+	case status == http.StatusTooManyRequests:
+		s.limited.Add(1)
+	}
+	if t.ended != nil {
+		t.ended(a, status, body)
 	}
 }
 
@@ -263,22 +304,26 @@ func (s *Script) violate(format string, args ...any) {
 }
 
 // Checks compares what the target says with what must have happened. It waits
-// for what the target does later, a minute at most, and for events that it
-// refused to be taken, three.
+// for what the target does later, some minutes at most, and not at all once ctx
+// ends. What was seen to be wrong is told of an interrupted run too.
 func (s *Script) Checks(ctx context.Context, interrupted bool) []gate.Check {
-	if interrupted {
-		return []gate.Check{check("effects", "what the target says is what must have happened", gate.Inconclusive, "the run was interrupted before it could be compared")}
-	}
 	var all []gate.Check
-	if s.has(func(r role) bool { return r.credentials != nil }) {
+	if !interrupted && s.has(func(r role) bool { return r.credentials != nil }) {
 		all = append(all, s.credentials.checks(ctx)...)
 	}
-	if s.webhooks != nil {
+	if !interrupted && s.webhooks != nil {
 		all = append(all, s.webhooks.checks(ctx)...)
+	}
+	if interrupted || ctx.Err() != nil {
+		all = slices.DeleteFunc(all, func(c gate.Check) bool { return c.Verdict == gate.Inconclusive }) // for that same reason
+		all = append(all, check("effects", "what the target says is what must have happened", gate.Inconclusive, "the run was interrupted before all of it was compared"))
+	}
+	if n := s.limited.Load(); n > 0 {
+		s.notes = append(s.notes, fmt.Sprintf("%d requests with a customer's key were limited (429), and a run keeps a quarter of each limit free: others use these keys, or the target refuses too early.", n))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	never := check("nothing forbidden", "no token works a second after its revocation, no forged or stale event is taken, none is new twice", gate.Pass, "")
+	never := check("nothing forbidden", "revoked tokens die within a second and others live; no event is taken that is forged, stale or known", gate.Pass, "")
 	if len(s.violations) > 0 {
 		never = check(never.Name, never.Expression, gate.Fail, strings.Join(s.violations, "; "))
 	}

@@ -22,12 +22,10 @@ import (
 const (
 	webhookPath = "/api/webhooks/stripe"
 	// Events come in any order: those of every other customer in blocks, backwards.
-	block = 4
-	// settling is how long events that were refused are brought again, as Stripe
-	// would; and applying how long their effects may take.
-	settling = 3 * time.Minute
-	applying = time.Minute
-	tooOld   = 10 * time.Minute // of a signature
+	// A block is half a life: who applies events as they come then ends otherwise
+	// nearly wherever the run ends.
+	block  = lifeLength / 2
+	tooOld = 10 * time.Minute // of a signature
 )
 
 // webhooks is the part of a script that plays Stripe.
@@ -77,6 +75,12 @@ func newWebhooks(ctx context.Context, s *Script) (*webhooks, error) {
 	case a.status != http.StatusOK:
 		return nil, fmt.Errorf("an event was answered %d, %s", a.status, load.Clean(string(a.body), 200))
 	}
+	takes := policy(a.header)
+	s.noteOthers(takes, "events")
+	peak, _ := s.offered()
+	if most := peak * s.share(func(r role) bool { return r.webhooks != nil }) * takes.window.Seconds(); takes.quota > 0 && most > float64(takes.quota) {
+		s.notes = append(s.notes, fmt.Sprintf("The plan brings up to %.0f events in %v, and the target takes %d: the others are refused, and brought again after the run.", most, takes.window, takes.quota))
+	}
 	if a.status == http.StatusOK {
 		s.o.Wrote(&load.Arrival{ID: "evt_load" + s.run}, http.MethodPost, webhookPath, a.status)
 	}
@@ -92,12 +96,12 @@ func (w *webhooks) sign(body string, age time.Duration, secret string) string {
 }
 
 // deliver brings a new event, of each customer in turn.
-func (w *webhooks) deliver(t *turn) {
+func (w *webhooks) deliver(t *turn) bool {
 	of := w.lives[w.next%len(w.lives)]
 	w.next++
 	i := of.turns
 	of.turns++
-	if of.n%2 == 1 { // 3 2 1 0, 7 6 5 4
+	if of.n%2 == 1 { // 6 5 4 3 2 1 0, 13 12 11 …
 		i = i/block*block + block - 1 - i%block
 	}
 	w.mu.Lock()
@@ -106,25 +110,25 @@ func (w *webhooks) deliver(t *turn) {
 	}
 	w.sent = append(w.sent, sending{of, i})
 	w.mu.Unlock()
-	w.bring(t, of, i)
+	return w.bring(t, of, i)
 }
 
 // redeliver brings an event again that was sent before.
-func (w *webhooks) redeliver(t *turn) {
+func (w *webhooks) redeliver(t *turn) bool {
 	if len(w.sent) == 0 {
-		t.become = "deliver"
-		return
+		return false
 	}
 	again := w.sent[w.rng.IntN(len(w.sent))]
-	w.bring(t, again.of, again.i)
+	return w.bring(t, again.of, again.i)
 }
 
-func (w *webhooks) bring(t *turn, of *told, i int) {
+func (w *webhooks) bring(t *turn, of *told, i int) bool {
 	body := of.event(i)
 	t.set(event, body)
 	t.set(signature, w.sign(body, 0, w.s.o.Secret))
 	t.ID = of.id(i)
 	t.ended = func(_ *load.Arrival, status int, body []byte) { w.answered(of, i, status, body) }
+	return true
 }
 
 func (w *webhooks) answered(of *told, i, status int, body []byte) {
@@ -151,13 +155,13 @@ func (w *webhooks) answered(of *told, i, status int, body []byte) {
 }
 
 // stale brings an event whose signature is right and too old.
-func (w *webhooks) stale(t *turn) { w.refused(t, "stale", tooOld, w.s.o.Secret) }
+func (w *webhooks) stale(t *turn) bool { return w.refused(t, "stale", tooOld, w.s.o.Secret) }
 
 // forged brings one that somebody else signed.
-func (w *webhooks) forged(t *turn) { w.refused(t, "forged", 0, "whsec_"+w.s.run) }
+func (w *webhooks) forged(t *turn) bool { return w.refused(t, "forged", 0, "whsec_"+w.s.run) }
 
 // refused brings an event that would give a customer credits, were it taken.
-func (w *webhooks) refused(t *turn, what string, age time.Duration, secret string) {
+func (w *webhooks) refused(t *turn, what string, age time.Duration, secret string) bool {
 	of := w.lives[w.rng.IntN(len(w.lives))].life
 	of.run += "x" + what + strconv.FormatUint(t.Seq, 36) // another event and another invoice than any that is due
 	body := of.event(paid2)
@@ -169,16 +173,19 @@ func (w *webhooks) refused(t *turn, what string, age time.Duration, secret strin
 			w.s.violate("the %s event %s was taken", what, a.ID)
 		}
 	}
+	return true
 }
 
 // checks brings what is missing, and compares each customer with what its
 // events come to.
 func (w *webhooks) checks(ctx context.Context) []gate.Check {
 	missing := w.settle(ctx)
+	ctx, cancel := context.WithTimeout(ctx, w.s.waits.answers)
+	defer cancel()
 	var wrong []string
 	seen := 0
 	blind := ""
-	over := time.Now().Add(applying)
+	over := time.Now().Add(w.s.waits.applying)
 	for _, of := range w.lives {
 		if len(of.taken) == 0 || missing[of] {
 			continue
@@ -186,7 +193,7 @@ func (w *webhooks) checks(ctx context.Context) []gate.Check {
 		want := expected(len(of.taken))
 		var got standing
 		var err error
-		eventually(ctx, max(time.Until(over), time.Second), func() bool {
+		w.s.eventually(ctx, max(time.Until(over), w.s.waits.again), func() bool {
 			got, err = w.standing(ctx, of)
 			return err == nil && got == want
 		})
@@ -206,7 +213,7 @@ func (w *webhooks) checks(ctx context.Context) []gate.Check {
 	case blind != "":
 		return []gate.Check{check(name, expression, gate.Inconclusive, blind)}
 	case len(missing) > 0:
-		return []gate.Check{check(name, expression, gate.Inconclusive, fmt.Sprintf("of %d customers events were still refused %v after the run", len(missing), settling))}
+		return []gate.Check{check(name, expression, gate.Inconclusive, fmt.Sprintf("of %d customers events were still refused %v after the run", len(missing), w.s.waits.settling))}
 	case seen == 0:
 		return []gate.Check{check(name, expression, gate.Inconclusive, "no event was brought")}
 	}
@@ -217,7 +224,7 @@ func (w *webhooks) checks(ctx context.Context) []gate.Check {
 // settle brings what was refused or left out of a block, as Stripe would, and
 // returns whose events are still missing.
 func (w *webhooks) settle(ctx context.Context) map[*told]bool {
-	ctx, cancel := context.WithTimeout(ctx, settling)
+	ctx, cancel := context.WithTimeout(ctx, w.s.waits.settling)
 	defer cancel()
 	var left []sending
 	for _, of := range w.lives {
@@ -244,12 +251,10 @@ func (w *webhooks) settle(ctx context.Context) map[*told]bool {
 		if err != nil || wait < 1 {
 			wait = 1
 		}
-		later := time.NewTimer(time.Duration(wait) * time.Second)
 		select {
-		case <-later.C:
+		case <-time.After(time.Duration(wait) * w.s.waits.second):
 		case <-ctx.Done():
 		}
-		later.Stop()
 	}
 	missing := make(map[*told]bool)
 	for _, l := range left {
