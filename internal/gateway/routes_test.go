@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -100,6 +101,17 @@ func TestListedPathsReachTheProvider(t *testing.T) {
 			t.Errorf("%s reached the provider as %s %s at %s", a, up.Method, up.RequestURI, up.Host)
 		}
 		r.meter.next(t)
+	}
+}
+
+func TestListedPathsAreDocumented(t *testing.T) {
+	const file = "../../docs/github-actions.md"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if table := "|---|---|\n" + gateway.Table(); !strings.HasSuffix(string(text), table) {
+		t.Errorf("%s does not end with\n%s", file, table)
 	}
 }
 
