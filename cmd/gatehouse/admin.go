@@ -84,3 +84,10 @@ func optionalText(s string) *string {
 	}
 	return &s
 }
+
+func optionalNumber(n int64) *int64 {
+	if n == 0 {
+		return nil
+	}
+	return &n
+}

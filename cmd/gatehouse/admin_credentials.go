@@ -92,9 +92,16 @@ those that the customer has, and from then on it gets the gateway's tokens.`,
 			return err
 		}
 		t := table{json: map[string]int64{"cents_a_day": cents}}
-		t.add("cents a day", strconv.FormatInt(cents, 10))
+		t.add("budget", budget(cents))
 		return t.print(c.OutOrStdout(), a.json)
 	}, []string{"CUSTOMER", "CENTS"})
+}
+
+func budget(cents int64) string {
+	if cents == 0 {
+		return "no bound"
+	}
+	return fmt.Sprintf("%d cents a day", cents)
 }
 
 // auditJSON is a row of the audit trail as --json prints it, one a line.
@@ -125,9 +132,11 @@ var auditActions = []string{string(vending.Granting), string(vending.Refusing), 
 func auditCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "audit", Short: "Show the audit trail: grants, refusals, revocations, calls and reports",
-		Long: "Shows the audit trail, oldest first. --json prints one JSON object a line, which is\nthe form to export it in.",
+		Long: `Shows the audit trail, oldest first. Refusals are those for want of money: what is
+malformed or over a rate limit leaves no row. --json prints one JSON object a line,
+which is the form to export it in.`,
 	}
-	customer := c.Flags().String("customer", "", "only this customer's, by its id")
+	customer := c.Flags().String("customer", "", "only this customer's, by id or e-mail address")
 	credential := c.Flags().String("credential", "", "only this credential's")
 	action := c.Flags().String("action", "", "only "+strings.Join(auditActions, ", "))
 	since := c.Flags().String("since", "", "only from this time on, such as 2026-11-27 or 2026-11-27T09:00:00Z")
@@ -136,7 +145,7 @@ func auditCommand() *cobra.Command {
 	limit := c.Flags().Int("limit", 1000, "at most so many rows; 0: all")
 	var f vending.AuditFilter
 	c.PreRunE = func(*cobra.Command, []string) (err error) {
-		f = vending.AuditFilter{CustomerID: *customer, CredentialID: *credential, Action: vending.Action(*action)}
+		f = vending.AuditFilter{CredentialID: *credential, Action: vending.Action(*action)}
 		if *action != "" && !slices.Contains(auditActions, *action) {
 			return usageError{fmt.Errorf("unknown action %q (there are %s)%s", *action, strings.Join(auditActions, ", "), nearest.DidYouMean(*action, auditActions))}
 		}
@@ -149,6 +158,13 @@ func auditCommand() *cobra.Command {
 		return err
 	}
 	return adminCommandOn(c, func(ctx context.Context, c *cobra.Command, a adminCall) error {
+		if *customer != "" {
+			found, err := findCustomer(ctx, a.store, *customer)
+			if err != nil {
+				return err
+			}
+			f.CustomerID = found.ID
+		}
 		const page = 500
 		t := table{header: []string{"AT", "ACTION", "CUSTOMER", "CREDENTIAL", "PROVIDER", "MODEL", "IN", "OUT", "MICRO-USD", "OUTCOME"}}
 		for from, left := *after, *limit; ; {

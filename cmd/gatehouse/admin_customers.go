@@ -19,7 +19,7 @@ func customersCommand() *cobra.Command {
 		budgetCustomer(),
 		listCustomers(),
 		onCustomer("show", "Show one customer, by id or e-mail address", show),
-		onCustomer("suspend", "Refuse all of a customer's keys from the next request on", suspend),
+		onCustomer("suspend", "Refuse all of a customer's keys from the next request on, and end its credentials for good", suspend),
 		onCustomer("resume", "Let a suspended customer's keys work again", resume),
 		exportCustomer(),
 		eraseCustomer(),
@@ -47,6 +47,7 @@ type customerJSON struct {
 	PeriodStart   *time.Time `json:"period_start"` // of Pro
 	PeriodEnd     *time.Time `json:"period_end"`
 	CancelsAtEnd  bool       `json:"cancel_at_period_end"`
+	DayBudget     *int64     `json:"budget_cents_a_day"`
 }
 
 func customerOut(c account.Customer) customerJSON {
@@ -54,7 +55,7 @@ func customerOut(c account.Customer) customerJSON {
 		ID: c.ID, Name: c.Name, Email: c.Email, Company: optionalText(c.Company), Source: c.Source, Plan: string(c.Plan), State: optionalText(c.State),
 		CreditBalance: c.CreditBalance, CreditDebt: c.CreditDebt, CreatedAt: c.CreatedAt, SuspendedAt: optional(c.SuspendedAt),
 		TrialLimit: c.TrialFixesLimit, TrialUsed: c.TrialFixesUsed, StripeID: optionalText(c.StripeCustomerID), ErasedAt: optional(c.ErasedAt),
-		PeriodStart: optional(c.PeriodStart), PeriodEnd: optional(c.PeriodEnd), CancelsAtEnd: c.CancelsAtEnd,
+		PeriodStart: optional(c.PeriodStart), PeriodEnd: optional(c.PeriodEnd), CancelsAtEnd: c.CancelsAtEnd, DayBudget: optionalNumber(c.DayBudget),
 	}
 }
 
@@ -89,14 +90,19 @@ func listCustomers() *cobra.Command {
 
 // customer finds the customer that the first argument names.
 func (a adminCall) customer(ctx context.Context) (account.Customer, error) {
-	if !strings.Contains(a.args[0], "@") {
-		return a.store.Customer(ctx, a.args[0])
+	return findCustomer(ctx, a.store, a.args[0])
+}
+
+// findCustomer finds a customer by id or e-mail address.
+func findCustomer(ctx context.Context, s app.Store, name string) (account.Customer, error) {
+	if !strings.Contains(name, "@") {
+		return s.Customer(ctx, name)
 	}
-	address, err := email.Parse(a.args[0])
+	address, err := email.Parse(name)
 	if err != nil {
 		return account.Customer{}, usageError{err}
 	}
-	return a.store.CustomerByEmail(ctx, address.Canonical)
+	return s.CustomerByEmail(ctx, address.Canonical)
 }
 
 // onCustomer is a command that finds one customer, does something to it, or
@@ -137,6 +143,7 @@ func printCustomer(c *cobra.Command, a adminCall, found account.Customer) error 
 	t.add("state", found.State)
 	t.add("credits", strconv.FormatInt(found.CreditBalance, 10))
 	t.add("debt", strconv.FormatInt(found.CreditDebt, 10))
+	t.add("budget", budget(found.DayBudget))
 	t.add("created", when(found.CreatedAt))
 	t.add("suspended", when(found.SuspendedAt))
 	t.add("stripe", found.StripeCustomerID)

@@ -26,7 +26,8 @@ type Customer struct {
 	CreditDebt      int64 // whole fixes a refund could not take back
 	// The Pro period that is paid for; zero without Pro.
 	PeriodStart, PeriodEnd time.Time
-	CancelsAtEnd           bool // Pro ends with its period
+	CancelsAtEnd           bool  // Pro ends with its period
+	DayBudget              int64 // cents that its credentials may spend in a day (UTC); 0: no bound
 	StripeCustomerID       string
 	CreatedAt              time.Time
 	SuspendedAt            time.Time // zero: not suspended

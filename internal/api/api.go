@@ -76,6 +76,7 @@ type API struct {
 	Config
 	mux         *http.ServeMux
 	none        *route // stands for requests that match no route
+	gateway     *route // all that is below /gateway/; none where there is no gateway
 	faults      map[fault.Kind]prometheus.Counter
 	failureGate gate
 	forgedAt    atomic.Int64 // when a forged webhook was last told of, in ns
@@ -108,6 +109,7 @@ func New(c Config) *API {
 	a.none = &route{api: a, path: "none", handle: func(*exchange) error {
 		return fault.Missing("There is nothing here.")
 	}}
+	a.gateway = a.none
 	open := func(*exchange) error { return nil }
 	byKey := a.byKey(newLimitHeaders(c.Door.Policy()), c.Door.Enter)
 	a.route(
@@ -134,13 +136,14 @@ func New(c Config) *API {
 	if c.Gateway != nil {
 		// Bodies, limits and errors are its own. Its bounded labels: any method,
 		// one path.
-		a.mux.Handle("/gateway/", &route{api: a, path: "gateway", gate: open, handle: func(x *exchange) error {
+		a.gateway = &route{api: a, path: "gateway", gate: open, handle: func(x *exchange) error {
 			c.Gateway.ServeHTTP(x, x.Request)
 			if x.status == 0 { // as net/http has it
 				x.WriteHeader(http.StatusOK)
 			}
 			return nil
-		}})
+		}}
+		a.mux.Handle("/gateway/", a.gateway)
 		a.mux.Handle("/gateway", a.none) // which ServeMux would redirect
 	}
 	return a
@@ -200,7 +203,11 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	x.client = clientAddr(r, a.Trusted)
 	if unclean(r.URL.Path) { // ServeMux would redirect
-		a.none.serve(x)
+		found := a.none
+		if strings.HasPrefix(r.URL.Path, "/gateway/") { // which takes paths as they came, and words its own 404
+			found = a.gateway
+		}
+		found.serve(x)
 		return
 	}
 	a.mux.ServeHTTP(x, r)

@@ -2,10 +2,12 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"mime"
 	"net/http"
+	"reflect"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -114,5 +116,12 @@ func wrongType(err error) error {
 	if field == "" {
 		return &fault.Error{Kind: fault.Invalid, Code: "VALIDATION_FAILED", Message: "The body does not have the form that is wanted.", Err: err}
 	}
-	return fault.Field(field, fault.MalformedValue, field+" has a value of the wrong type")
+	want := "of another type"
+	if e.GoType != nil {
+		want = cmp.Or(typeNames[e.GoType.Kind()], want)
+	}
+	return fault.Field(field, fault.MalformedValue, field+" must be "+want)
 }
+
+// typeNames are what clients know the types of fields as.
+var typeNames = map[reflect.Kind]string{reflect.String: "text", reflect.Int64: "a whole number", reflect.Slice: "a list"}

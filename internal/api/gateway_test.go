@@ -42,7 +42,9 @@ func TestGatewayIsMounted(t *testing.T) {
 	}, limit("api", "1/60s"), limit("auth_failure", "1/60s"), limit("credential_exchange", "1/60s"))
 	const long = 1 << 20
 	for _, method := range []string{"GET", "POST", "PUT", "DELETE", "OPTIONS", "BREW"} {
-		for _, path := range []string{"/gateway/", "/gateway/anthropic/v1/messages", "/gateway/openai/v1/models/ft:gpt%2Fx", "/gateway/nobody"} {
+		for _, path := range []string{"/gateway/", "/gateway/anthropic/v1/messages", "/gateway/openai/v1/models/ft:gpt%2Fx", "/gateway/nobody",
+			// It refuses these itself, in its providers' shapes.
+			"/gateway/anthropic//v1/messages", "/gateway/anthropic/v1/../v1/messages", "/gateway/./anthropic", "/gateway//anthropic", "/gateway/%2e%2e/health"} {
 			got, err := call(method, path, header("X-Request-Id", "its id"), body(strings.Repeat("x", long)))
 			if want := fmt.Sprintf("%s %s its id %d <nil>", method, path, long); err != nil || got.status != http.StatusTeapot || string(got.body) != want {
 				t.Errorf("%s %s: %d %.200s (%v), want %s", method, path, got.status, got.body, err, want)
@@ -54,7 +56,7 @@ func TestGatewayIsMounted(t *testing.T) {
 		}
 	}
 	for _, path := range []string{
-		"/gateway", "/gateway//anthropic", "//gateway/", "/gateway/../health", "/gateway/anthropic/..", "/gateway/%2e%2e/health", "/gateway/./anthropic", "/gateways/", "/Gateway/",
+		"/gateway", "//gateway/", "/x/../gateway/", "/gateways/", "/Gateway/",
 	} {
 		s.send(t, "GET", path).refused(t, http.StatusNotFound, "NOT_FOUND")
 	}
@@ -62,7 +64,7 @@ func TestGatewayIsMounted(t *testing.T) {
 
 func TestNoGateway(t *testing.T) {
 	s := newServer(t)
-	for _, path := range []string{"/gateway", "/gateway/", "/gateway/anthropic/v1/messages"} {
+	for _, path := range []string{"/gateway", "/gateway/", "/gateway/anthropic/v1/messages", "/gateway/anthropic//v1/messages"} {
 		s.send(t, "POST", path, body("x")).refused(t, http.StatusNotFound, "NOT_FOUND")
 	}
 }

@@ -145,3 +145,18 @@ func TestFieldsHaveOneSpelling(t *testing.T) {
 	s.send(t, "POST", onboard, document(`{"Name": "Ada", "email": "`+someone()+`"}`)).invalid(t, "name", "required")
 	s.send(t, "POST", onboard, document(`{"name": "Ada", "Email": "`+someone()+`"}`)).invalid(t, "email", "required")
 }
+
+func TestAWrongTypeIsToldTheRightOne(t *testing.T) {
+	s := newServer(t, unlimited)
+	_, apiKey := s.signUp(t)
+	for text, want := range map[string]string{
+		`{"providers": "openai"}`:                       "providers must be a list",
+		`{"providers": [5]}`:                            "providers/0 must be text",
+		`{"providers": ["openai"], "ttl_minutes": "5"}`: "ttl_minutes must be a whole number",
+		`{"providers": ["openai"], "max_cents": 1.5}`:   "max_cents must be a whole number",
+	} {
+		if p := s.exchange(t, apiKey, text).refused(t, http.StatusUnprocessableEntity, "VALIDATION_FAILED"); p.Error.Message != want {
+			t.Errorf("%s: %q, want %q", text, p.Error.Message, want)
+		}
+	}
+}

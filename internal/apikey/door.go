@@ -2,6 +2,7 @@ package apikey
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"gatehouse/internal/fault"
@@ -46,7 +47,7 @@ func (d *Door) Policy() ratelimit.Policy { return d.limiter.Policy }
 func (d *Door) Enter(ctx context.Context, presented string) (Principal, ratelimit.Decision, error) {
 	key, ok := Parse(presented)
 	if !ok {
-		return Principal{}, ratelimit.Decision{}, Unknown()
+		return Principal{}, ratelimit.Decision{}, malformed(presented)
 	}
 	// A refusal is remembered under the hash of the whole key: nobody can
 	// ask about a key that he doesn't hold.
@@ -78,7 +79,7 @@ func (d *Door) Enter(ctx context.Context, presented string) (Principal, ratelimi
 func (d *Door) EnterFor(ctx context.Context, presented string, limiter *ratelimit.Limiter) (Principal, ratelimit.Decision, error) {
 	key, ok := Parse(presented)
 	if !ok {
-		return Principal{}, ratelimit.Decision{}, Unknown()
+		return Principal{}, ratelimit.Decision{}, malformed(presented)
 	}
 	// As in Enter, so that a refusal is one also where the store can't say whose
 	// key it is.
@@ -104,9 +105,19 @@ func (d *Door) EnterFor(ctx context.Context, presented string, limiter *ratelimi
 	return who, decision, err
 }
 
-// Unknown is the one answer to malformed, unknown, revoked and expired keys.
+// Unknown is the one answer to malformed, unknown, revoked and expired keys; the
+// door says of a gateway's token that it is one.
 func Unknown() *fault.Error {
 	return &fault.Error{Kind: fault.Unauthenticated, Code: "INVALID_API_KEY", Message: "The API key is not valid."}
+}
+
+// malformed is Unknown, and tells by its beginning alone what never is a key.
+func malformed(presented string) *fault.Error {
+	f := Unknown()
+	if strings.HasPrefix(presented, tokens+"_") {
+		f.Message = "This is a gateway token, not an API key."
+	}
+	return f
 }
 
 // Suspended refuses a suspended customer's key.

@@ -138,6 +138,22 @@ func TestMalformedUnknownAndRevokedKeysAreAnsweredAlike(t *testing.T) {
 	})
 }
 
+// By its beginning alone, so that it tells nothing of the token.
+func TestTokenIsToldToBeNoKey(t *testing.T) {
+	d, _ := newDoor(t, newHall())
+	token, _ := apikey.GenerateToken(apikey.Live)
+	for _, given := range []string{"gt_", "gt_x", token.Reveal(), token.Reveal() + "x"} {
+		who, decision, err := d.Enter(t.Context(), given)
+		refused(t, who, decision, err)
+		_, _, also := d.EnterFor(t.Context(), given, nil)
+		for _, err := range []error{err, also} {
+			if f, ok := errors.AsType[*fault.Error](err); !ok || f.Message != "This is a gateway token, not an API key." {
+				t.Errorf("%s is refused as %v", given, err)
+			}
+		}
+	}
+}
+
 func TestWhenTheStoreFailsNobodyPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHall()

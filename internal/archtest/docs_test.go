@@ -2,10 +2,13 @@ package archtest
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/goccy/go-yaml"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"gatehouse/internal/app"
@@ -117,4 +120,22 @@ Of a histogram there are ` + "`_bucket`, `_sum` and `_count`" + `.
 		t.Error("no metric was found")
 	}
 	golden(t, "docs/metrics.md", []byte(b.String()))
+}
+
+// TestDocsWorkflow checks that the workflow to copy can be read.
+func TestDocsWorkflow(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "docs/github-actions.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```yaml\n")
+	workflow, _, _ := strings.Cut(rest, "```")
+	var in struct {
+		Jobs map[string]struct {
+			Steps []map[string]any `yaml:"steps"`
+		} `yaml:"jobs"`
+	}
+	if err := yaml.Unmarshal([]byte(workflow), &in); err != nil || len(in.Jobs["fix"].Steps) != 4 {
+		t.Errorf("%v: %v", in, err)
+	}
 }

@@ -3,9 +3,13 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 )
 
 // Dial makes the gateway reach all providers through a function.
@@ -55,4 +59,22 @@ func Measure(name, path, media string, hides, broken bool, c Call, pieces ...[]b
 	}
 	out = append(out, call.tee.held...)
 	return call.tee.total(&call.Call, broken), out
+}
+
+// Table is what is passed on, as the documents have it: free calls in bold.
+func Table() string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(providers)) {
+		var paths []string
+		for i := range providers[name].routes {
+			r := &providers[name].routes[i]
+			path := "`" + r.method + " " + r.path + "`"
+			if r.is(free) {
+				path = "**" + path + "**"
+			}
+			paths = append(paths, path)
+		}
+		fmt.Fprintf(&b, "| %s | %s |\n", name, strings.Join(paths, ", "))
+	}
+	return b.String()
 }

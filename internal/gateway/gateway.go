@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -67,10 +68,12 @@ type Gateway struct {
 // upstream is a provider that is configured.
 type upstream struct {
 	*provider
-	name   string
-	base   url.URL
-	key    string       // as its header has it
-	warned atomic.Int64 // when a failure was last logged as a warning, in Unix ns
+	name string
+	base url.URL
+	key  string // as its header has it
+
+	mu     sync.Mutex
+	warned map[string]time.Time // when a failure was last logged as a warning, by how it failed: one of a few
 }
 
 const (
@@ -107,7 +110,7 @@ func New(c Config) (*Gateway, error) {
 		if (u.Key == "") != (p.header == "") || !printable(u.Key) {
 			return nil, fmt.Errorf("the key of %s must be printable ASCII, and absent for ollama alone", name)
 		}
-		g.upstreams[name] = &upstream{provider: p, name: name, base: *base, key: p.scheme + u.Key}
+		g.upstreams[name] = &upstream{provider: p, name: name, base: *base, key: p.scheme + u.Key, warned: make(map[string]time.Time)}
 	}
 	// HTTP/1.1 alone, so that a connection is one call's: on HTTP/2 the gateway
 	// would hold megabytes for a client that reads slowly, and one lost

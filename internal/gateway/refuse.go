@@ -58,13 +58,15 @@ func orAway(err error) error {
 	return &fault.Error{Kind: fault.Unavailable, Code: "UNAVAILABLE", Message: "Gatehouse can't do this just now. Try again shortly.", RetryAfter: 2 * time.Second, Err: err}
 }
 
-// failed makes a fault of a provider's failure. The first in a minute is logged
-// as a warning: it is for the operator to mend.
+// failed makes a fault of a provider's failure. The first of its kind in a minute
+// is logged as a warning: it is for the operator to mend.
 func (u *upstream) failed(ctx context.Context, log *slog.Logger, kind fault.Kind, how string, err error) error {
 	level := slog.LevelDebug
-	if now, last := time.Now().UnixNano(), u.warned.Load(); now-last > int64(time.Minute) && u.warned.CompareAndSwap(last, now) {
-		level = slog.LevelWarn
+	u.mu.Lock()
+	if now := time.Now(); now.Sub(u.warned[how]) > time.Minute {
+		level, u.warned[how] = slog.LevelWarn, now
 	}
+	u.mu.Unlock()
 	log.Log(ctx, level, "provider failed", "provider", u.name, "how", how, "err", err)
 	code := "UPSTREAM_ERROR"
 	if kind == upstreamSlow {

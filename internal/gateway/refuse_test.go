@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -181,4 +182,20 @@ func TestAProviderThatIsDownIs502(t *testing.T) {
 	r = newRig(t, nil)
 	r.post("/gateway/openai/v1/responses", `{"model":"m"}`)
 	r.meter.none(t)
+}
+
+// A wrong key must show though the provider could not be reached a moment before.
+func TestEachWayToFailIsWarnedOf(t *testing.T) {
+	var status atomic.Int64
+	r := newRig(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(int(status.Load())) })
+	for _, s := range []int64{302, 401, 302, 401} {
+		status.Store(s)
+		resp, _ := r.post("/gateway/openai/v1/responses", `{"model":"m"}`)
+		refused(t, resp, http.StatusBadGateway, "UPSTREAM_ERROR")
+	}
+	for _, how := range []string{"answered with a redirect", "did not accept Gatehouse's key"} {
+		if n := strings.Count(r.logs.String(), `level=WARN msg="provider failed" provider=openai how="`+how); n != 1 {
+			t.Errorf("%q: %d warnings, want one a minute:\n%s", how, n, r.logs)
+		}
+	}
 }

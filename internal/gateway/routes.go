@@ -143,7 +143,8 @@ func (g *Gateway) find(w http.ResponseWriter, r *http.Request) (target, error) {
 			return t, &fault.Error{Kind: fault.MethodNotAllowed, Code: "METHOD_NOT_ALLOWED", Message: "This path takes " + rt.method + "."}
 		}
 	}
-	return t, nothing
+	first := p.routes[0]
+	return t, fault.Missing("Only the provider's inference paths are passed on, such as " + first.method + " /gateway/" + name + first.path + ": is base_url right?")
 }
 
 func (r *route) matches(path string) bool {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -103,6 +104,17 @@ func TestListedPathsReachTheProvider(t *testing.T) {
 	}
 }
 
+func TestListedPathsAreDocumented(t *testing.T) {
+	const file = "../../docs/github-actions.md"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if table := "|---|---|\n" + gateway.Table(); !strings.HasSuffix(string(text), table) {
+		t.Errorf("%s does not end with\n%s", file, table)
+	}
+}
+
 func TestOtherMethodsAre405WithAllow(t *testing.T) {
 	s := new(seen)
 	r := newRig(t, s.ServeHTTP)
@@ -168,6 +180,28 @@ func TestEverythingElseIs404AndReachesNobody(t *testing.T) {
 		t.Errorf("%d requests reached the provider, the first as %s", s.count(), s.last(t).RequestURI)
 	}
 	r.meter.none(t)
+}
+
+// Whatever of a provider's is asked for, its SDK can read that it is not there,
+// and its user where it would be.
+func TestA404HasTheProvidersShapeAndNamesAPath(t *testing.T) {
+	r := newRig(t, nil)
+	for provider, want := range map[string]string{
+		"anthropic":  `{"type":"error","error":{"type":"not_found_error","message":"%"},"request_id":""}`,
+		"openai":     `{"error":{"message":"%","type":"invalid_request_error","param":null,"code":"unknown_url"}}`,
+		"openrouter": `{"error":{"code":404,"message":"%"}}`,
+		"ollama":     `{"error":"%"}`,
+	} {
+		i := slices.IndexFunc(allowed, func(a string) bool { return strings.HasPrefix(a, "POST /gateway/"+provider+"/") })
+		message := "Only the provider's inference paths are passed on, such as " + allowed[i] + ": is base_url right?"
+		for _, path := range []string{"", "/", "//v1/messages", "/v1/../v1/messages", "/v1/nothing"} {
+			resp := r.raw("POST /gateway/" + provider + path + " HTTP/1.1\r\nHost: gatehouse\r\nContent-Length: 2\r\n\r\n{}")
+			refused(t, resp, http.StatusNotFound, "NOT_FOUND")
+			if got, _ := io.ReadAll(resp.Body); strings.TrimSpace(string(got)) != strings.Replace(want, "%", message, 1) {
+				t.Errorf("%s%s: %s", provider, path, got)
+			}
+		}
+	}
 }
 
 func TestARequestThatNamesAHostIsNotPassedOn(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -173,7 +174,11 @@ func (d *Door) forget(publicID string) {
 func (d *Door) Enter(ctx context.Context, token, provider string) (*gateway.Lease, error) {
 	presented, ok := apikey.ParseToken(token)
 	if !ok {
-		return nil, unknownToken()
+		f := unknownToken()
+		if strings.HasPrefix(token, "gk_") { // no token, whichever key it is, or none
+			f.Message = "This is an API key: exchange it for a token."
+		}
+		return nil, f
 	}
 	l, again, fresh := d.recall(presented.Hash)
 	if !fresh {
@@ -271,7 +276,7 @@ func (d *Door) remember(token apikey.Presented, found Lease, before uint64) bool
 }
 
 // unknownToken is the one answer to malformed, unknown, revoked and expired
-// tokens, and to those of another provider.
+// tokens, and to those of another provider; Enter says of API keys that they are.
 func unknownToken() *fault.Error {
 	return &fault.Error{Kind: fault.Unauthenticated, Code: "INVALID_API_KEY", Message: "The token is not valid, or no longer."}
 }

@@ -89,6 +89,12 @@ func TestTokenIsLookedUpOnceAndThenKnown(t *testing.T) {
 		for _, wrong := range []string{"", "gt_live_", token + "x", token[:len(token)-1] + "_", "gk" + token[2:]} {
 			wantRefused(t, d, wrong)
 		}
+		for _, key := range []string{"gk_", "gk_live_x", "gk" + token[2:]} { // by its beginning alone
+			_, err := d.Enter(t.Context(), key, "openai")
+			if f, ok := errors.AsType[*fault.Error](err); !ok || f.Message != "This is an API key: exchange it for a token." {
+				t.Errorf("%s is refused as %v", key, err)
+			}
+		}
 		if s.looks != 1 {
 			t.Error("what can't be a token was looked up")
 		}

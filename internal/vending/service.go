@@ -158,7 +158,7 @@ func (s *Service) check(r Request) (o Order, err error) {
 		case slices.Contains(r.Providers[:i], name):
 			refuse("providers", fault.NotAllowed, "providers must be distinct")
 		case !slices.Contains(Providers(), p):
-			refuse("providers", fault.NotAllowed, "providers must be some of "+names(Providers()))
+			refuse("providers", fault.NotAllowed, "providers must be some of "+names(s.offered))
 		case !slices.Contains(s.offered, p):
 			refuse("providers", fault.NotAllowed, name+" is not configured here")
 		default:

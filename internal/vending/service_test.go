@@ -19,6 +19,13 @@ func service(s *shelf) *vending.Service {
 	return vending.NewService(s, apikey.Test, []vending.Provider{vending.Anthropic, vending.OpenAI, vending.OpenRouter}, nil, func() string { return "https://gate.example" })
 }
 
+func TestAnUnknownProviderIsAnsweredByThoseThatAreConfigured(t *testing.T) {
+	_, err := service(newShelf()).Exchange(t.Context(), by, vending.Request{Providers: []string{"acme"}}, nil)
+	if f, ok := errors.AsType[*fault.Error](err); !ok || f.Message != "providers must be some of anthropic, openai, openrouter" {
+		t.Errorf("refused as %v", err)
+	}
+}
+
 func TestExchangeChecksWhatIsAsked(t *testing.T) {
 	n := func(v int64) *int64 { return &v }
 	all := []string{"anthropic", "openai", "openrouter"}

@@ -14,7 +14,7 @@ import (
 
 // CustomerColumns are what ScanCustomer reads.
 const CustomerColumns = `id, name, email, company, source, subscription_plan, subscription_state, trial_fixes_limit, trial_fixes_used,
-	credit_balance, credit_debt, coalesce(stripe_customer_id, ''), created_at, suspended_at, erased_at, period_start, period_end, cancels_at_end`
+	credit_balance, credit_debt, coalesce(stripe_customer_id, ''), created_at, suspended_at, erased_at, period_start, period_end, cancels_at_end, coalesce(day_budget, 0)`
 
 // ScanCustomer reads a customer, and more columns after its own.
 func ScanCustomer(scan Scan, more ...any) (c account.Customer, err error) {
@@ -22,9 +22,10 @@ func ScanCustomer(scan Scan, more ...any) (c account.Customer, err error) {
 	var suspended, erased, start, end *int64
 	err = scan(append([]any{
 		&c.ID, &c.Name, &c.Email, &c.Company, &c.Source, &c.Plan, &c.State, &c.TrialFixesLimit, &c.TrialFixesUsed,
-		&c.CreditBalance, &c.CreditDebt, &c.StripeCustomerID, &created, &suspended, &erased, &start, &end, &c.CancelsAtEnd,
+		&c.CreditBalance, &c.CreditDebt, &c.StripeCustomerID, &created, &suspended, &erased, &start, &end, &c.CancelsAtEnd, &c.DayBudget,
 	}, more...)...)
 	c.CreatedAt, c.SuspendedAt, c.ErasedAt = Instant(created), Optional(suspended), Optional(erased)
+	c.DayBudget /= vending.MicroPerCent
 	c.PeriodStart, c.PeriodEnd = Optional(start), Optional(end)
 	return c, err
 }

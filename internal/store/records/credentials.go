@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"database/sql"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -300,9 +301,9 @@ func Hold(t Tx, h vending.Hold, life time.Duration) error {
 	case err != nil:
 		return missing(err, "There is no such grant.")
 	case limit > 0 && h.Micro > limit-spent-heldOfGrant:
-		return overBudget("this credential's exchange")
+		return overBudget("this credential's exchange", h.Micro, limit-spent-heldOfGrant)
 	case budget != nil && h.Micro > *budget-spentOfDay-heldOfDay:
-		return overBudget("your account for today")
+		return overBudget("your account for today", h.Micro, *budget-spentOfDay-heldOfDay)
 	}
 	if _, err := t.Exec("DELETE FROM holds WHERE customer_id = $1 AND lapses_at <= $2", h.CustomerID, now); err != nil {
 		return err
@@ -311,8 +312,12 @@ func Hold(t Tx, h vending.Hold, life time.Duration) error {
 	return err
 }
 
-func overBudget(whose string) *fault.Error {
-	return &fault.Error{Kind: fault.PaymentRequired, Code: "BUDGET_EXCEEDED", Message: "The budget of " + whose + " does not allow this call."}
+// overBudget refuses a call that may cost more than is left beside others under
+// way, both in millionths of a dollar.
+func overBudget(whose string, most, left int64) *fault.Error {
+	return &fault.Error{Kind: fault.PaymentRequired, Code: "BUDGET_EXCEEDED", Message: fmt.Sprintf(
+		"The budget of %s does not allow this call: it may cost up to %d cents, and %d are left. With a lower max_tokens (or max_completion_tokens, max_output_tokens) it may cost less.",
+		whose, (most+vending.MicroPerCent-1)/vending.MicroPerCent, max(left, 0)/vending.MicroPerCent)}
 }
 
 // dayOf is the day of a time, since the epoch.

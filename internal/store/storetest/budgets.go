@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,6 +64,15 @@ func wantOver(t testing.TB, err error) {
 	}
 }
 
+func wantBudget(t testing.TB, b Backend, customerID string, cents int64) {
+	t.Helper()
+	c, err := b.Customer(t.Context(), customerID)
+	done(t, err)
+	if c.DayBudget != cents {
+		t.Errorf("the customer's day has %d cents, want %d", c.DayBudget, cents)
+	}
+}
+
 var budgetTests = map[string]func(*testing.T, Backend){
 	"OfAGrantAreSharedByItsCredentials": func(t *testing.T, b Backend) {
 		_, _, by := signUp(t, b, "ada@example.dev")
@@ -114,10 +124,38 @@ var budgetTests = map[string]func(*testing.T, Backend){
 		done(t, b.Settle(t.Context(), []vending.Spending{spending(t, b, second, 1_000, h.ID)}))
 		wantRoom(t, b, first, 19_000)
 		wantRoom(t, b, second, 19_000)
+		wantBudget(t, b, by.CustomerID, 2)
 		done(t, b.SetBudget(t.Context(), by.CustomerID, 0))
+		wantBudget(t, b, by.CustomerID, 0)
 		done(t, b.Hold(t.Context(), hold(t, first, 1_000_000), time.Minute))
 		wantRoom(t, b, second, 29_000)
 		wantFault(t, b.SetBudget(t.Context(), newID(t), 1), fault.NotFound, "")
+	},
+	"ARefusalSaysWhatFits": func(t *testing.T, b Backend) {
+		_, _, by := signUp(t, b, "ada@example.dev")
+		l, day := capped(t, b, by, 30_000), capped(t, b, by, 0)
+		done(t, b.SetBudget(t.Context(), by.CustomerID, 7))
+		done(t, b.Hold(t.Context(), hold(t, l, 11_000), time.Minute))
+		for _, test := range []struct {
+			l     vending.Lease
+			micro int64
+			want  string
+		}{
+			{l, 19_001, "The budget of this credential's exchange does not allow this call: it may cost up to 2 cents, and 1 are left. "},
+			{day, 1_000_000, "The budget of your account for today does not allow this call: it may cost up to 100 cents, and 5 are left. "},
+		} {
+			err := b.Hold(t.Context(), hold(t, test.l, test.micro), time.Minute)
+			wantOver(t, err)
+			const help = "With a lower max_tokens (or max_completion_tokens, max_output_tokens) it may cost less."
+			if f, _ := errors.AsType[*fault.Error](err); f.Message != test.want+help {
+				t.Errorf("refused as %q, want %q", f.Message, test.want+help)
+			}
+		}
+		done(t, b.Settle(t.Context(), []vending.Spending{spending(t, b, l, 90_000, "")})) // dearer than it could be: nothing is left
+		err := b.Hold(t.Context(), hold(t, day, 1), time.Minute)
+		if f, _ := errors.AsType[*fault.Error](err); f == nil || !strings.Contains(f.Message, "up to 1 cents, and 0 are left.") {
+			t.Errorf("refused as %v", err)
+		}
 	},
 	"AreNeverExceededByTwoHundredAtOnce": func(t *testing.T, b Backend) {
 		_, _, by := signUp(t, b, "ada@example.dev")
