@@ -301,7 +301,7 @@ func (l *loadRun) conclude(out io.Writer, run *report.Run, dir string) error {
 			_, _ = out.Write(text)
 		}
 	} else {
-		fmt.Fprintln(out, report.Headline(run))
+		fmt.Fprintln(out, report.Headline(report.Summarize(run)))
 		for _, reason := range run.Reasons {
 			fmt.Fprintln(out, "  "+printable(reason))
 		}

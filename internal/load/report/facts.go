@@ -15,7 +15,7 @@ import (
 type fact struct{ Name, Generator, Target string }
 
 // Facts puts the generator's environment beside the target's.
-func (p *page) Facts() []fact { return facts(Summarize(p.Run)) }
+func (p *page) Facts() []fact { return facts(p.Summary) }
 
 // facts are always the same ones in the same order.
 func facts(s *Summary) []fact {

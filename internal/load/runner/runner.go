@@ -74,7 +74,7 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 			p.second(s)
 		},
 	})
-	failed := seconds.end(ctx)
+	failed := seconds.end(ctx, run)
 	p.end()
 	if err != nil {
 		return nil, errors.Join(err, files.remove())
@@ -91,7 +91,7 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	}
 	failed = errors.Join(failed, record.end())
 	if o.Baseline != nil {
-		comparison, checks := report.Compare(o.BaselineName, o.Baseline, run)
+		comparison, checks := report.Compare(o.BaselineName, o.Baseline, report.Summarize(run))
 		run.Baseline = comparison
 		run.Checks = append(run.Checks, checks...)
 	}
@@ -166,7 +166,8 @@ func openOut(dir string) (f runFiles, err error) {
 // the target's latency.
 type secondsWriter struct {
 	seconds chan *load.Sample
-	lost    int // seconds that the disk was too slow for
+	lost    int            // seconds that the disk was too slow for
+	kept    report.Seconds // once it ended
 	ended   chan error
 }
 
@@ -176,6 +177,7 @@ func writeSeconds(f runFiles, outcomes []load.Outcome) *secondsWriter {
 	go func() {
 		var inSamples, inWindows error
 		for s := range w.seconds {
+			w.kept.Add(s)
 			if inSamples == nil {
 				inSamples = samples.Add(s)
 			}
@@ -203,12 +205,14 @@ func (w *secondsWriter) add(s *load.Sample) {
 	}
 }
 
-// end waits until all is on disk; a second, when the run was interrupted.
-func (w *secondsWriter) end(ctx context.Context) error {
+// end waits until all is on disk and gives the run its seconds; when it was
+// interrupted it waits for a second.
+func (w *secondsWriter) end(ctx context.Context, run *report.Run) error {
 	close(w.seconds)
 	var err error
 	select {
 	case err = <-w.ended:
+		run.Seconds = w.kept
 	case <-afterInterruption(ctx):
 		err = fmt.Errorf("%s, %s: the disk took too long", report.SamplesFile, report.WindowsFile)
 	}

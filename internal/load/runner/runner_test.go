@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -50,6 +51,22 @@ func TestRunWritesEverything(t *testing.T) {
 	for _, name := range report.Files() {
 		if info, err := os.Stat(filepath.Join(o.Out, name)); err != nil || info.Size() == 0 {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// Rendered again it is the same, to the byte.
+	again, err := report.Open(o.Out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := t.TempDir()
+	if err := report.Render(other, again, report.HTML); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"report.md", "report.html", "junit.xml"} {
+		fresh, err := os.ReadFile(filepath.Join(o.Out, name))
+		anew, err2 := os.ReadFile(filepath.Join(other, name))
+		if err := errors.Join(err, err2); err != nil || !bytes.Equal(fresh, anew) {
+			t.Errorf("%s: %v; want the same again", name, err)
 		}
 	}
 	// Again into the same folder: refused, and nothing of it touched.
