@@ -98,6 +98,31 @@ func (l *aLoad) summary() (s loadSummary) {
 	return s
 }
 
+// pages are what people read of the run.
+func (l *aLoad) pages() (all string) {
+	l.t.Helper()
+	for _, name := range []string{"report.md", "report.html", "junit.xml"} {
+		text, err := os.ReadFile(filepath.Join(l.out, name))
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		all += string(text)
+	}
+	return all
+}
+
+// rendersAgain checks that load report writes the same pages.
+func (l *aLoad) rendersAgain() {
+	l.t.Helper()
+	before := l.pages()
+	if err := os.Remove(filepath.Join(l.out, "report.html")); err != nil {
+		l.t.Fatal(err)
+	}
+	if o := finish(l.t, gatehouse(l.t, "load", "report", l.out)); o.code != exitOK || l.pages() != before {
+		l.t.Errorf("exit code %d, %s; want it rendered again as it was", o.code, o.stderr)
+	}
+}
+
 // answering is a target that always answers alike.
 func answering(t *testing.T, status int, served *atomic.Int64) string {
 	t.Helper()
@@ -141,6 +166,7 @@ func TestLoadRunVerdicts(t *testing.T) {
 			if !strings.HasPrefix(o.stdout, strings.ToUpper(tt.verdict)) {
 				t.Errorf("it printed %q, want the verdict first", o.stdout)
 			}
+			l.rendersAgain()
 		})
 	}
 	if served.Load() != 300 {
@@ -225,6 +251,7 @@ func TestLoadRunInterrupted(t *testing.T) {
 			if s := l.summary(); !s.Interrupted || s.Verdict == "pass" || s.Requests.Sent == 0 || s.Outcomes["error:interrupted"].Count == 0 {
 				t.Errorf("%+v; want an interrupted run with what was in flight", s)
 			}
+			l.rendersAgain()
 		})
 	}
 }
