@@ -27,6 +27,7 @@ import (
 	"gatehouse/internal/load/gate"
 	"gatehouse/internal/load/plan"
 	"gatehouse/internal/load/report"
+	"gatehouse/internal/load/resources"
 	"gatehouse/internal/load/runner"
 	"gatehouse/internal/load/script"
 	"gatehouse/internal/nearest"
@@ -52,6 +53,7 @@ type loadRun struct {
 	seed                uint64
 	domain, via         string
 	keysFile, provider  string
+	pid                 int
 	yes, json           bool
 	seeded              bool
 }
@@ -86,6 +88,7 @@ A first run, with gatehouse serve on this machine:
 	f := c.Flags()
 	f.StringVar(&l.target, "target", "http://127.0.0.1:8080", "URL of the API")
 	f.StringVar(&l.targetAdmin, "target-admin", "", "URL of the target's admin listener, which tells its machine, database and limits; none: don't ask (default on loopback http://127.0.0.1:9090)")
+	f.IntVar(&l.pid, "target-pid", 0, "process of the target, on this machine, whose processor time and memory are reported (Linux)")
 	f.StringVar(&l.profile, "profile", "", "one of the plan's profiles; those inside have smoke, staging, production and reference")
 	f.StringVar(&l.out, "out", "", "folder for the reports (default load-PLAN-PROFILE-TIME)")
 	f.StringVar(&l.baseline, "baseline", "", "earlier run to compare with: its folder, its summary.json, a summary of k6 or vegeta, or one of "+strings.Join(baselines.Names(), ", ")+"; none: compare with nothing (default: what the plan says)")
@@ -195,6 +198,13 @@ func (l *loadRun) options(name string) (o runner.Options, err error) {
 			return o, fmt.Errorf("--target-admin: %w", err)
 		}
 		o.Admin = admin.String()
+	}
+	if l.pid != 0 {
+		process, err := resources.Process(l.pid)
+		if err != nil {
+			return o, fmt.Errorf("--target-pid: %w", err)
+		}
+		o.Watched = append(o.Watched, process)
 	}
 	if !l.seeded {
 		o.Seed = uint64(uint32(time.Now().UnixNano())) // short enough to be typed

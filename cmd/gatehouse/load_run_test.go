@@ -178,7 +178,7 @@ func TestLoadRunVerdicts(t *testing.T) {
 func TestLoadRunCountsWhatTheServerDid(t *testing.T) {
 	t.Parallel()
 	n := startNode(t, newDatabase(t))
-	l := newLoad(t, n.url, strings.Replace(loadPlan, "count: 100", "count: 20", 1), "--target-admin", n.adminURL)
+	l := newLoad(t, n.url, strings.Replace(loadPlan, "count: 100", "count: 20", 1), "--target-admin", n.adminURL, "--target-pid", strconv.Itoa(n.cmd.Process.Pid))
 	o := finish(t, l.cmd)
 	s := l.summary()
 	created, limited := s.Outcomes["201"].Count, s.Outcomes["429"].Count
@@ -189,7 +189,7 @@ func TestLoadRunCountsWhatTheServerDid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"synchronous: full", "10/60s", "the target stayed up"} {
+	for _, want := range []string{"synchronous: full", "10/60s", "the target stayed up", "What the target used, from its metrics, pid.", "| before | – | "} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("report.md lacks %q", want)
 		}

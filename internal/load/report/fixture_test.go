@@ -6,6 +6,7 @@ import (
 
 	"gatehouse/internal/load"
 	"gatehouse/internal/load/gate"
+	"gatehouse/internal/load/resources"
 	"gatehouse/internal/machine"
 )
 
@@ -84,6 +85,11 @@ func fixture() *Run {
 				Limits:   map[string]string{"onboarding": "10/60s", "api": "500/3600s"}, Policies: []string{`"onboarding";q=10;w=60`},
 			},
 		},
+		Resources: resources.Usage{Source: "metrics", Why: "it was silent in 1 of 14 readings, the first 35s into the run: no answer", Stages: []resources.Stage{
+			{Stage: -1, Memory: &resources.Spent{Avg: 30 << 20, Max: 30 << 20}, Goroutines: &resources.Spent{Avg: 12, Max: 12}, Jobs: &resources.Spent{}},
+			{Stage: 0, CPU: &resources.Spent{Avg: 0.123, Max: 0.2}, Memory: &resources.Spent{Avg: 35 << 20, Max: 40 << 20}, Goroutines: &resources.Spent{Avg: 34.667, Max: 1240}, Jobs: &resources.Spent{Avg: 3, Max: 7}},
+			{Stage: 2, Memory: &resources.Spent{Avg: 31 << 20, Max: 31 << 20}, OpenFiles: &resources.Spent{Avg: 21, Max: 21}},
+		}},
 		Notes: []string{"The target shares this machine's processors."},
 	}
 	for second := range 60 {

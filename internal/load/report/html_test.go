@@ -35,7 +35,7 @@ func TestPageSaysTheVerdictFirst(t *testing.T) {
 	for _, want := range []string{
 		`<span class="word">FAIL</span>`, "succeeded (p95 ", "created latency p95 was 131.20 ms", `id="gates"`, "131.20 ms", `id="rate"`, `id="latency"`, "created: latency",
 		"error:timeout: latency", "Percentile curve", `id="limits"`, "refusal came at 0:31", `id="errors"`, "no answer within 10s", `id="connections"`,
-		`id="generator"`, `id="outcomes"`, `id="environment"`, "Some CPU @ 2.50GHz", `id="baseline"`, "Environments first", "no counterpart",
+		`id="generator"`, `id="resources"`, "30 / 30", "0.123 / 0.2", `id="outcomes"`, `id="environment"`, "Some CPU @ 2.50GHz", `id="baseline"`, "Environments first", "no counterpart",
 	} {
 		at := strings.Index(page[last:], want)
 		if at < 0 {
@@ -124,6 +124,7 @@ func TestPageEscapesWhatOthersWrote(t *testing.T) {
 	r.Environment.Target.Policies = []string{hostile}
 	r.Environment.Target.Database.Settings = map[string]string{hostile: hostile}
 	r.Environment.Target.Limits = map[string]string{hostile: hostile}
+	r.Resources.Source, r.Resources.Why = hostile, hostile
 	r.Baseline = &Comparison{
 		Name: hostile, Notes: []string{hostile}, Environment: []EnvironmentRow{{hostile, hostile, hostile}},
 		Rows: []ComparisonRow{{Name: hostile, Key: hostile}, {Name: hostile, Stat: hostile}},

@@ -55,7 +55,7 @@ func TestMarkdownOfNothing(t *testing.T) {
 	text := string(written(t, func(b *bytes.Buffer) error { return Markdown(b, pages(nothing())) }))
 	for _, want := range []string{
 		"**INCONCLUSIVE: of 0 requests none succeeded and 0 failed.**", "- too few successes: none of 0 requests succeeded",
-		"The plan has no gates.", "Nothing was refused as expected.", "Nothing failed.", "The target told nothing of itself.",
+		"The plan has no gates.", "Nothing was refused as expected.", "Nothing failed.", "The target told nothing of itself.", "What the target used is not known.",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("it lacks %q", want)
@@ -75,6 +75,7 @@ func TestMarkdownKeepsHostileTextText(t *testing.T) {
 	r.Plan, r.Profile, r.Clients, r.Target = evil, evil, evil, evil
 	r.Reasons, r.Notes = []string{evil}, []string{evil}
 	r.Checks = []gate.Check{{Name: evil, Expression: evil, Unit: gate.Count, Verdict: gate.Inconclusive, Why: evil}}
+	r.Resources.Source, r.Resources.Why = evil, evil
 	r.Baseline.Name, r.Baseline.Notes = evil, []string{evil}
 	r.Environment.Target.Policies = []string{evil}
 	for _, s := range r.Result.Series {

@@ -5,6 +5,7 @@ import (
 
 	"gatehouse/internal/load"
 	"gatehouse/internal/load/gate"
+	"gatehouse/internal/load/resources"
 	"gatehouse/internal/machine"
 )
 
@@ -24,6 +25,7 @@ type Run struct {
 	Result      *load.Result
 	Seconds     Seconds
 	Environment Environment
+	Resources   resources.Usage
 	Checks      []gate.Check
 	Verdict     gate.Verdict
 	Reasons     []string    // why it is no pass; empty for a pass

@@ -14,6 +14,7 @@ import (
 
 	"gatehouse/internal/load"
 	"gatehouse/internal/load/gate"
+	"gatehouse/internal/load/resources"
 )
 
 // Schema is the version of summary.json; another one is not read.
@@ -53,6 +54,7 @@ type Summary struct {
 	SuccessP95  *float64                      `json:"success_p95_ms"` // latency, of all successes together
 	Connections Connections                   `json:"connections"`
 	Generator   GeneratorLoad                 `json:"generator"`
+	Resources   resources.Usage               `json:"resources"` // the target's
 
 	Gates        []gate.Check `json:"gates"`
 	WithoutGates bool         `json:"without_gates,omitzero"` // the plan had none: those above came unasked
@@ -187,7 +189,7 @@ func Summarize(r *Run) *Summary {
 		Schema: Schema, ToolVersion: r.ToolVersion, Plan: r.Plan, PlanHash: r.PlanHash, Profile: r.Profile, Seed: r.Seed, Target: r.Target,
 		StartedAt: res.Started.UTC(), DurationSeconds: round(res.Elapsed.Seconds()), PlannedSeconds: round(res.Planned.Seconds()),
 		TimeoutSeconds: r.Timeout.Seconds(), Interrupted: res.Interrupted,
-		Environment: r.Environment, Clients: r.Clients,
+		Environment: r.Environment, Clients: r.Clients, Resources: r.Resources,
 		Requests:  Requests{res.Scheduled, res.Sent, res.Answered, res.Unsent, res.Errors},
 		Rate:      Rates{round(over(res.Scheduled, res.Planned)), round(over(res.Sent, res.Planned))},
 		InFlight:  InFlight{round(res.InFlightAvg), res.InFlightMax},

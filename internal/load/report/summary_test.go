@@ -192,7 +192,8 @@ func FuzzReadSummary(f *testing.F) {
 	f.Add(data)
 	f.Add([]byte(`{"schema": "gatehouse.load/1", "outcomes": {"429": {"kind": "expected", "latency_ms": {"p95": 0}}}}`))
 	f.Add([]byte(`{"schema": "gatehouse.load/1", "outcomes": null}`))
-	f.Add([]byte(`{"schema": "gatehouse.load/1", "outcomes": {}, "duration_seconds": 1e300, "stages": [{"seconds": 1e300, "rate": 1e308}, {"seconds": -1e300, "rate": -5}]}`))
+	f.Add([]byte(`{"schema": "gatehouse.load/1", "outcomes": {}, "duration_seconds": 1e300, "stages": [{"seconds": 1e300, "rate": 1e308}, {"seconds": -1e300, "rate": -5}],
+		"resources": {"stages": [{"stage": 7, "memory_bytes": {"avg": 1e300, "max": -1}, "goroutines": {"avg": -1, "max": 1e300}}]}}`))
 	run := fixture()
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := ReadSummary(data)

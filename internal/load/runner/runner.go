@@ -17,6 +17,7 @@ import (
 	"gatehouse/internal/load/gate"
 	"gatehouse/internal/load/plan"
 	"gatehouse/internal/load/report"
+	"gatehouse/internal/load/resources"
 	"gatehouse/internal/load/script"
 	"gatehouse/internal/machine"
 )
@@ -32,7 +33,8 @@ type Options struct {
 	Baseline     *report.Summary // nil: compare with nothing
 	BaselineName string
 	ToolVersion  string
-	Script       *script.Options // of a plan that needs one; nil for others
+	Script       *script.Options    // of a plan that needs one; nil for others
+	Watched      []resources.Source // what the target uses, beside its metrics
 	Progress     io.Writer
 	Terminal     bool // Progress is one: its last line is written over
 }
@@ -66,6 +68,11 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	p := newProgress(o.Progress, o.Terminal, o.Plan)
 	p.begin(run, before)
 	seconds := writeSeconds(files, o.Plan.Outcomes)
+	sources, unwatched := o.Watched, "no admin listener is known to be the target's (--target-admin), so no metrics were read"
+	if before.admin != nil {
+		sources, unwatched = append([]resources.Source{resources.Metrics(target.metrics)}, sources...), ""
+	}
+	watch := resources.Begin(ctx, sources...)
 	run.Result, err = load.Run(ctx, &load.Job{
 		Target: o.Target, Stages: o.Plan.Stages, Requests: o.Plan.Requests, Outcomes: o.Plan.Outcomes,
 		MaxInFlight: o.Plan.MaxInFlight, Timeout: o.Plan.Timeout, Seed: o.Seed, Script: record,
@@ -74,12 +81,15 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 			p.second(s)
 		},
 	})
+	watch.Stop(ctx)
 	failed := seconds.end(ctx, run)
 	p.end()
 	if err != nil {
 		return nil, errors.Join(err, files.remove())
 	}
 
+	run.Resources = watch.Usage(run.Result.Started, run.Result.Elapsed, o.Plan.Stages)
+	run.Resources.Why = cmp.Or(run.Resources.Why, unwatched)
 	after := target.lookAgain(ctx, before)
 	run.Environment.Target = before.environment(o.Loopback, run.Result.Connections.Policies)
 	run.Checks = gate.Evaluate(o.Plan.Gates, run.Result)
