@@ -28,6 +28,7 @@ import (
 	"gatehouse/internal/load/gate"
 	"gatehouse/internal/load/plan"
 	"gatehouse/internal/load/report"
+	"gatehouse/internal/load/resources"
 	"gatehouse/internal/load/runner"
 	"gatehouse/internal/load/script"
 	"gatehouse/internal/nearest"
@@ -54,6 +55,7 @@ type loadRun struct {
 	seed               uint64
 	domain, via        string
 	keysFile, provider string
+	pid                int
 	yes, json          bool
 	seeded             bool
 }
@@ -87,6 +89,7 @@ A first run, with gatehouse serve on this machine:
 	}
 	f := c.Flags()
 	l.flags(f)
+	f.IntVar(&l.pid, "target-pid", 0, "process of the target, on this machine, whose processor time and memory are reported (Linux)")
 	f.StringVar(&l.baseline, "baseline", "", "earlier run to compare with: its folder, its summary.json, a summary of k6 or vegeta, or one of "+strings.Join(baselines.Names(), ", ")+"; none: compare with nothing (default: what the plan says)")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		l.seeded = c.Flags().Changed("seed")
@@ -207,6 +210,13 @@ func (l *loadRun) options(name string) (o runner.Options, err error) {
 			return o, fmt.Errorf("--target-admin: %w", err)
 		}
 		o.Admin = admin.String()
+	}
+	if l.pid != 0 {
+		process, err := resources.Process(l.pid)
+		if err != nil {
+			return o, fmt.Errorf("--target-pid: %w", err)
+		}
+		o.Watched = append(o.Watched, process)
 	}
 	if !l.seeded {
 		o.Seed = uint64(uint32(time.Now().UnixNano())) // short enough to be typed
@@ -338,7 +348,7 @@ func (l *loadRun) conclude(out io.Writer, run *report.Run, dir string) error {
 			_, _ = out.Write(text)
 		}
 	} else {
-		fmt.Fprintln(out, report.Headline(run))
+		fmt.Fprintln(out, report.Headline(report.Summarize(run)))
 		for _, reason := range run.Reasons {
 			fmt.Fprintln(out, "  "+printable(reason))
 		}

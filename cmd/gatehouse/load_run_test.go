@@ -98,6 +98,31 @@ func (l *aLoad) summary() (s loadSummary) {
 	return s
 }
 
+// pages are what people read of the run.
+func (l *aLoad) pages() (all string) {
+	l.t.Helper()
+	for _, name := range []string{"report.md", "report.html", "junit.xml"} {
+		text, err := os.ReadFile(filepath.Join(l.out, name))
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		all += string(text)
+	}
+	return all
+}
+
+// rendersAgain checks that load report writes the same pages.
+func (l *aLoad) rendersAgain() {
+	l.t.Helper()
+	before := l.pages()
+	if err := os.Remove(filepath.Join(l.out, "report.html")); err != nil {
+		l.t.Fatal(err)
+	}
+	if o := finish(l.t, gatehouse(l.t, "load", "report", l.out)); o.code != exitOK || l.pages() != before {
+		l.t.Errorf("exit code %d, %s; want it rendered again as it was", o.code, o.stderr)
+	}
+}
+
 // answering is a target that always answers alike.
 func answering(t *testing.T, status int, served *atomic.Int64) string {
 	t.Helper()
@@ -141,6 +166,7 @@ func TestLoadRunVerdicts(t *testing.T) {
 			if !strings.HasPrefix(o.stdout, strings.ToUpper(tt.verdict)) {
 				t.Errorf("it printed %q, want the verdict first", o.stdout)
 			}
+			l.rendersAgain()
 		})
 	}
 	if served.Load() != 300 {
@@ -152,7 +178,7 @@ func TestLoadRunVerdicts(t *testing.T) {
 func TestLoadRunCountsWhatTheServerDid(t *testing.T) {
 	t.Parallel()
 	n := startNode(t, newDatabase(t))
-	l := newLoad(t, n.url, strings.Replace(loadPlan, "count: 100", "count: 20", 1), "--target-admin", n.adminURL)
+	l := newLoad(t, n.url, strings.Replace(loadPlan, "count: 100", "count: 20", 1), "--target-admin", n.adminURL, "--target-pid", strconv.Itoa(n.cmd.Process.Pid))
 	o := finish(t, l.cmd)
 	s := l.summary()
 	created, limited := s.Outcomes["201"].Count, s.Outcomes["429"].Count
@@ -163,7 +189,7 @@ func TestLoadRunCountsWhatTheServerDid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"synchronous: full", "10/60s", "the target stayed up"} {
+	for _, want := range []string{"synchronous: full", "10/60s", "the target stayed up", "What the target used, from its metrics, pid.", "| before | – | "} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("report.md lacks %q", want)
 		}
@@ -225,6 +251,7 @@ func TestLoadRunInterrupted(t *testing.T) {
 			if s := l.summary(); !s.Interrupted || s.Verdict == "pass" || s.Requests.Sent == 0 || s.Outcomes["error:interrupted"].Count == 0 {
 				t.Errorf("%+v; want an interrupted run with what was in flight", s)
 			}
+			l.rendersAgain()
 		})
 	}
 }

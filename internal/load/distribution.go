@@ -3,6 +3,7 @@ package load
 import (
 	"math"
 	"math/bits"
+	"slices"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -31,6 +32,16 @@ func newWindow() *Distribution {
 	return &Distribution{h: hdrhistogram.New(1, longest.Microseconds(), 2)}
 }
 
+// Binned are times by their bins, each taken for the longest that would be in its
+// bin.
+func Binned(all ...[]Bin) *Distribution {
+	d := newWindow()
+	for _, b := range slices.Concat(all...) {
+		d.record(min(b.Low+b.Width()-time.Microsecond, longest), b.Count)
+	}
+	return d
+}
+
 // Bin is times that a window can't tell from each other.
 type Bin struct {
 	Low   time.Duration // the shortest that would be in it
@@ -57,12 +68,15 @@ func (d *Distribution) bins() []Bin {
 
 // Record adds one time. What is negative counts as zero.
 func (d *Distribution) Record(t time.Duration) {
-	t = min(max(t, 0), longest)
-	_ = d.h.RecordValue(t.Microseconds()) // fails beyond its range alone, and t is inside
-	if n := d.h.TotalCount(); n == 1 || t < d.low {
+	d.record(min(max(t, 0), longest), 1)
+}
+
+func (d *Distribution) record(t time.Duration, n int64) {
+	if d.h.TotalCount() == 0 || t < d.low {
 		d.low = t
 	}
-	d.sum += float64(t)
+	_ = d.h.RecordValues(t.Microseconds(), n) // fails beyond its range alone, and t is inside
+	d.sum += float64(t) * float64(n)
 	d.hi = max(d.hi, t)
 }
 

@@ -158,5 +158,11 @@ func TestBins(t *testing.T) {
 		if n != int64(len(micros)) {
 			t.Fatalf("%d in all, want %d", n, len(micros))
 		}
+		q, half := rapid.Float64Range(0, 1).Draw(t, "q"), len(d.bins())/2
+		again := Binned(d.bins()[:half], d.bins()[half:])
+		last := Bin{Low: d.Max()}
+		if got := again.rawQuantile(q); again.Count() != n || min(max(got, d.Min()), d.Max()) != d.rawQuantile(q) || again.Max() > min(d.Max()+last.Width(), longest) {
+			t.Fatalf("of the bins p%v is %v and the longest %v, want %v and %v", 100*q, got, again.Max(), d.rawQuantile(q), d.Max())
+		}
 	})
 }

@@ -19,12 +19,12 @@ const (
 // timeline is the scale of a run's seconds, and a mark for each stage.
 func (p *page) timeline() (x scale, stages []mark) {
 	end := 1.0
-	if n := len(p.Result.Samples); n > 0 {
-		end = float64(p.Result.Samples[n-1].Second + 1)
+	if n := len(p.Seconds.all); n > 0 {
+		end = float64(p.Seconds.all[n-1].Second + 1)
 	}
 	var at, rate float64
 	for _, s := range p.Stages {
-		m := mark{at: at, wide: s.Duration.Seconds(), label: axisRate(s.Rate)}
+		m := mark{at: at, wide: s.Seconds, label: axisRate(s.Rate)}
 		if s.Rate != rate {
 			m.label = "→ " + m.label
 		}
@@ -33,14 +33,14 @@ func (p *page) timeline() (x scale, stages []mark) {
 		}
 		at, rate = at+m.wide, s.Rate
 	}
-	return clock(max(end, at)), stages
+	return clock(min(max(end, at), float64(lastSecond))), stages
 }
 
 // over is one value of each second, in the second's middle. Of a long run a
 // point stands for several, by what pick makes of their values, gaps left out.
 func (p *page) over(pick func([]float64) float64, value func(*load.Sample) float64) []point {
 	var points []point
-	for group := range slices.Chunk(p.Result.Samples, p.each()) {
+	for group := range slices.Chunk(p.Seconds.all, p.each()) {
 		q := point{float64(group[0].Second+group[len(group)-1].Second+1) / 2, math.NaN()}
 		var ys []float64
 		for _, s := range group {
@@ -57,13 +57,13 @@ func (p *page) over(pick func([]float64) float64, value func(*load.Sample) float
 }
 
 // each is how many seconds a point stands for.
-func (p *page) each() int { return max(1, (len(p.Result.Samples)+chartPoints-1)/chartPoints) }
+func (p *page) each() int { return max(1, (len(p.Seconds.all)+chartPoints-1)/chartPoints) }
 
 // rates is a number of each whole second, until no more is due: those in which
 // the last answers are awaited would show a fall that is none.
 func (p *page) rates(value func(*load.Sample) int64) []point {
 	return p.over(meanOf, func(s *load.Sample) float64 {
-		if s.Second > 0 && float64(s.Second+1) > min(p.Result.Planned, p.Result.Elapsed).Seconds() {
+		if s.Second > 0 && float64(s.Second+1) > min(p.PlannedSeconds, p.DurationSeconds) {
 			return math.NaN()
 		}
 		return float64(value(s))
@@ -103,7 +103,7 @@ func (p *page) RateChart() plot {
 	planned := []point{{0, 0}}
 	var at float64
 	for _, s := range p.Stages { // one without a duration is a step
-		at += s.Duration.Seconds()
+		at += s.Seconds
 		planned = append(planned, point{at, s.Rate})
 	}
 	return p.draw(chart{
@@ -124,7 +124,7 @@ func (p *page) LatencyCharts() []plot {
 		times := func(needed int64, of func(load.Window) time.Duration) []point {
 			return p.over(slices.Max[[]float64], func(sample *load.Sample) float64 {
 				for _, w := range sample.Windows {
-					if w.Request == "" && w.Key == s.Key && w.Count >= needed {
+					if w.Key == s.Key && w.Count >= needed {
 						return milliseconds(of(w))
 					}
 				}
@@ -153,8 +153,8 @@ func (p *page) CurveChart() plot {
 	most := 1.0
 	for i, s := range p.drawn() {
 		var points []point
-		for _, step := range s.Latency.Curve() {
-			x := min(1/(1-step.Share), float64(s.Count()))     // the last share is all of them
+		for _, step := range p.Seconds.times[s.Key].Curve() {
+			x := min(1/(1-step.Share), float64(s.Count))       // the last share is all of them
 			if n := len(points); n > 0 && points[n-1].x >= x { // of one answer alone
 				points = points[:n-1]
 			}
@@ -171,7 +171,7 @@ func (p *page) CurveChart() plot {
 // refused and meant to be.
 func (p *page) LimitChart() plot {
 	of := func(k load.Kind) []point {
-		return p.rates(func(s *load.Sample) int64 { return ended(s, k) })
+		return p.rates(func(s *load.Sample) int64 { return p.ended(s, k) })
 	}
 	c := chart{
 		title: "Successes and refusals a second",
@@ -188,16 +188,16 @@ func (p *page) LimitChart() plot {
 }
 
 // drawn is the outcomes that charts have room for.
-func (p *page) drawn() []*load.Series { return p.Outcomes[:min(len(p.Outcomes), chartOutcomes)] }
+func (p *page) drawn() []series { return p.Overall[:min(len(p.Overall), chartOutcomes)] }
 
 // Undrawn is how many outcomes are in tables alone.
-func (p *page) Undrawn() int { return len(p.Outcomes) - len(p.drawn()) }
+func (p *page) Undrawn() int { return len(p.Overall) - len(p.drawn()) }
 
 // Refused is the first second in which something was refused as expected; nil
 // if there is none.
 func (p *page) Refused() *float64 {
-	for _, s := range p.Result.Samples {
-		if second := float64(s.Second); ended(s, load.Expected) > 0 {
+	for _, s := range p.Seconds.all {
+		if second := float64(s.Second); p.ended(s, load.Expected) > 0 {
 			return &second
 		}
 	}
@@ -205,9 +205,9 @@ func (p *page) Refused() *float64 {
 }
 
 // ended is how many requests came to an outcome of a kind in a second.
-func ended(s *load.Sample, k load.Kind) (n int64) {
+func (p *page) ended(s *load.Sample, k load.Kind) (n int64) {
 	for _, w := range s.Windows {
-		if w.Request == "" && w.Kind == k {
+		if p.Outcomes[w.Key].Kind == k {
 			n += w.Count
 		}
 	}

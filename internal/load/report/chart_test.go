@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -74,12 +73,12 @@ func TestLogarithmicHoldsAll(t *testing.T) {
 }
 
 func TestALongRunIsThinned(t *testing.T) {
-	p := &page{Run: &Run{Result: &load.Result{}}}
+	p := &page{Report: &Report{Summary: &Summary{}}}
 	if got := p.over(meanOf, nil); len(got) != 0 {
 		t.Errorf("points of nothing: %v", got)
 	}
 	for second := range 2*chartPoints - 1 {
-		p.Result.Samples = append(p.Result.Samples, &load.Sample{Second: second})
+		p.Seconds.all = append(p.Seconds.all, &load.Sample{Second: second})
 	}
 	value := func(s *load.Sample) float64 { // 5, 3, then a gap of three, then 2 and a last one alone
 		switch s.Second {
@@ -102,12 +101,11 @@ func TestALongRunIsThinned(t *testing.T) {
 }
 
 func TestASecondIsDrawnAsFarAsItTells(t *testing.T) {
-	p := &page{Run: &Run{Result: &load.Result{Planned: 2500 * time.Millisecond, Elapsed: 4 * time.Second}}}
-	few := &load.Series{Key: "201", Name: "created", Latency: spread(1, 1, 1)}
-	p.Outcomes = []*load.Series{few}
+	p := &page{Report: &Report{Summary: &Summary{PlannedSeconds: 2.5, DurationSeconds: 4}}}
+	p.Overall = []series{{"", "201", Outcome{Name: "created"}}}
 	for second := range 4 {
-		w := load.Window{Key: "201", Count: int64(71 + second%2), P50: 1, P95: 2, P99: 3, Max: 4}
-		p.Result.Samples = append(p.Result.Samples, &load.Sample{Second: second, Sent: 9, Windows: []load.Window{w}})
+		w := load.Window{Key: "201", Count: int64(71 + second%2), P50: 1, P95: 2, Max: 4}
+		p.Seconds.all = append(p.Seconds.all, &load.Sample{Second: second, Sent: 9, Windows: []load.Window{w}})
 	}
 	rates := p.rates(func(s *load.Sample) int64 { return s.Sent })
 	if rates[1].y != 9 || !math.IsNaN(rates[2].y) || !math.IsNaN(rates[3].y) {
@@ -122,7 +120,7 @@ func TestASecondIsDrawnAsFarAsItTells(t *testing.T) {
 	if got := p.LatencyCharts()[0].Lines[1]; names() != "longest p95 p50 " || strings.Count(got.Dots, "M") != 2 {
 		t.Errorf("lines %s, p95 %+v", names(), got)
 	}
-	for _, s := range p.Result.Samples {
+	for _, s := range p.Seconds.all {
 		s.Windows[0].Count = 71
 	}
 	if names() != "longest p50 " {

@@ -26,8 +26,7 @@ const NotRecorded = "not recorded"
 // nor is the avg of so few that one outlier decides it: they are chance. A run
 // without any counterpart gives one inconclusive check, since a comparison that
 // compared nothing must not pass.
-func Compare(name string, baseline *Summary, r *Run) (*Comparison, []gate.Check) {
-	ours := Summarize(r)
+func Compare(name string, baseline, ours *Summary) (*Comparison, []gate.Check) {
 	c := &Comparison{Name: name, Environment: Environments(ours, baseline)}
 	for _, n := range baseline.Notes {
 		c.Notes = append(c.Notes, "of it: "+n)
@@ -37,12 +36,12 @@ func Compare(name string, baseline *Summary, r *Run) (*Comparison, []gate.Check)
 	for _, keys := range Counterparts(baseline.Outcomes, ours.Outcomes) {
 		counterparts[keys[1]] = keys[0]
 	}
-	for _, s := range byOutcome(r.Result) {
+	for _, s := range ordered(ours.Outcomes) {
 		before := len(c.Rows)
-		latency, service := timesOf(s.Latency).stats(), timesOf(s.Service).stats()
+		latency, service := s.Latency.stats(), s.Service.stats()
 		theirs := baseline.Outcomes[counterparts[s.Key]]
 		checked := []string{"p50", "p90", "p95"}
-		if min(s.Count(), theirs.Count) >= load.Needed(0.999) {
+		if min(s.Count, theirs.Count) >= load.Needed(0.999) {
 			checked = append(checked, "avg")
 		}
 		for i, t := range theirs.Latency.stats() {
@@ -72,7 +71,7 @@ func Compare(name string, baseline *Summary, r *Run) (*Comparison, []gate.Check)
 	return c, checks
 }
 
-func (row ComparisonRow) check(name string, s *load.Series, baseline *Summary) gate.Check {
+func (row ComparisonRow) check(name string, s series, baseline *Summary) gate.Check {
 	c := gate.Check{
 		Name:       fmt.Sprintf("%s latency %s against %s", s.Name, row.Stat, name),
 		Expression: fmt.Sprintf("%s.latency.%s < %d × %sms of %s", s.Name, row.Stat, maxRatio, strconv.FormatFloat(*row.Theirs, 'f', -1, 64), name),
@@ -82,7 +81,7 @@ func (row ComparisonRow) check(name string, s *load.Series, baseline *Summary) g
 	case baseline.Interrupted || baseline.Generator.Saturated:
 		c.Verdict, c.Why = gate.Inconclusive, name+" was interrupted, or its generator the bottleneck"
 	case row.Ratio == nil:
-		c.Verdict, c.Why = gate.Inconclusive, "too few times: had "+count(s.Count())
+		c.Verdict, c.Why = gate.Inconclusive, "too few times: had "+count(s.Count)
 	case *row.Ratio < maxRatio:
 		c.Verdict = gate.Pass
 	}

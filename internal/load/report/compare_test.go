@@ -13,7 +13,7 @@ import (
 
 func TestCompare(t *testing.T) {
 	r := fixture()
-	c, checks := Compare("before", fixtureBaseline(), r)
+	c, checks := Compare("before", fixtureBaseline(), Summarize(r))
 	var rows []string
 	for _, row := range c.Rows {
 		rows = append(rows, strings.Join([]string{row.Key, row.Stat, known("ms", row.Ours), known("ms", row.OursService), known("ms", row.Theirs), known("ratio", row.Ratio)}, " | "))
@@ -47,7 +47,7 @@ func TestCompare(t *testing.T) {
 func TestCompareEnvironmentsFirst(t *testing.T) {
 	before := fixtureBaseline()
 	before.Verdict, before.Rate.Offered = gate.Fail, 50
-	c, _ := Compare("before", before, fixture())
+	c, _ := Compare("before", before, Summarize(fixture()))
 	rows := map[string]EnvironmentRow{}
 	for _, row := range c.Environment {
 		rows[row.Fact] = row
@@ -108,7 +108,7 @@ func TestCompareChecks(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, checks := Compare("before", tt.baseline, &Run{Result: &load.Result{Series: []*load.Series{tt.ours}}})
+			_, checks := Compare("before", tt.baseline, Summarize(&Run{Result: &load.Result{Series: []*load.Series{tt.ours}}}))
 			if len(checks) != 1 {
 				t.Fatalf("%d checks", len(checks))
 			}
@@ -126,8 +126,8 @@ func TestCompareChecks(t *testing.T) {
 // TestCompareWithOurOwn: a run that is compared with itself has a counterpart
 // for each outcome, and the ratio 1.
 func TestCompareWithOurOwn(t *testing.T) {
-	r := fixture()
-	c, checks := Compare("itself", Summarize(r), r)
+	r := Summarize(fixture())
+	c, checks := Compare("itself", r, r)
 	for _, row := range c.Rows {
 		if row.Stat == "" {
 			t.Errorf("%s has no counterpart", row.Key)
@@ -178,7 +178,7 @@ func TestCounterparts(t *testing.T) {
 func TestCompareWithAToolThatKnowsNoStatus(t *testing.T) {
 	p50 := 2.0
 	theirs := &Summary{Outcomes: map[string]Outcome{"success": {Name: "success", Kind: load.Success, Count: 100, Latency: Times{P50: &p50}}}}
-	_, checks := Compare("k6", theirs, fixture())
+	_, checks := Compare("k6", theirs, Summarize(fixture()))
 	if len(checks) != 1 || checks[0].Verdict != gate.Pass || !strings.HasPrefix(checks[0].Expression, "created.latency.p50 < 2 × 2ms of k6") {
 		t.Errorf("%+v", checks)
 	}

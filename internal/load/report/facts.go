@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"gatehouse/internal/load/gate"
+	"gatehouse/internal/load/resources"
 	"gatehouse/internal/machine"
 )
 
@@ -15,7 +16,7 @@ import (
 type Fact struct{ Name, Generator, Target string }
 
 // Facts puts the generator's environment beside the target's.
-func (p *page) Facts() []Fact { return Facts(Summarize(p.Run)) }
+func (p *page) Facts() []Fact { return Facts(p.Summary) }
 
 // Facts are what a summary says of both sides: always the same ones in the same
 // order.
@@ -90,4 +91,27 @@ func joined(m map[string]string) string {
 		all = append(all, k+": "+m[k])
 	}
 	return strings.Join(all, "; ")
+}
+
+// Used has a row for each stage in which the target's resources were read: each
+// cell but the first is an average and the highest value.
+func (p *page) Used() (rows [][]string) {
+	for _, s := range p.Resources.Stages {
+		row := []string{"after"}
+		if s.Stage < 0 {
+			row[0] = "before"
+		} else if s.Stage < len(p.Stages) {
+			row[0] = fmt.Sprintf("%d, to %g/s", s.Stage+1, p.Stages[s.Stage].Rate)
+		}
+		units := []float64{1, 1 << 20, 1, 1, 1, 1} // memory is told in MiB
+		for i, spent := range []*resources.Spent{s.CPU, s.Memory, s.Goroutines, s.OpenFiles, s.Pool, s.Jobs} {
+			cell := unknown
+			if spent != nil {
+				cell = short(spent.Avg/units[i], 3) + " / " + short(spent.Max/units[i], 3)
+			}
+			row = append(row, cell)
+		}
+		rows = append(rows, row)
+	}
+	return rows
 }

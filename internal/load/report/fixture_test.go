@@ -1,10 +1,12 @@
 package report
 
 import (
+	"slices"
 	"time"
 
 	"gatehouse/internal/load"
 	"gatehouse/internal/load/gate"
+	"gatehouse/internal/load/resources"
 	"gatehouse/internal/machine"
 )
 
@@ -17,6 +19,22 @@ func spread(n int, low, high time.Duration) *load.Distribution {
 	}
 	return d
 }
+
+// binned is times by their bins.
+func binned(times ...time.Duration) (all []load.Bin) {
+	slices.Sort(times)
+	for _, t := range times {
+		low := t - t%load.Bin{Low: t}.Width()
+		if n := len(all); n == 0 || all[n-1].Low != low {
+			all = append(all, load.Bin{Low: low})
+		}
+		all[len(all)-1].Count++
+	}
+	return all
+}
+
+// pages is what is shown of a run that has just ended.
+func pages(r *Run) *Report { return &Report{Summarize(r), r.Seconds} }
 
 // fixture is a plausible run of 60 seconds at 20/s, the same each time:
 // sign-ups from many addresses, some from few, and one that timed out.
@@ -53,9 +71,6 @@ func fixture() *Run {
 		},
 		Generator: load.Generator{CPU: 120 * time.Millisecond, MaxRSS: 21 << 20},
 	}
-	for second := range 60 {
-		r.Samples = append(r.Samples, fixtureSecond(second))
-	}
 	run := &Run{
 		ToolVersion: "1.2.3", Plan: "onboarding", PlanHash: "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0",
 		Profile: "smoke", Seed: 1, Target: "http://127.0.0.1:8080",
@@ -70,11 +85,19 @@ func fixture() *Run {
 				Limits:   map[string]string{"onboarding": "10/60s", "api": "500/3600s"}, Policies: []string{`"onboarding";q=10;w=60`},
 			},
 		},
+		Resources: resources.Usage{Source: "metrics", Why: "it was silent in 1 of 14 readings, the first 35s into the run: no answer", Stages: []resources.Stage{
+			{Stage: -1, Memory: &resources.Spent{Avg: 30 << 20, Max: 30 << 20}, Goroutines: &resources.Spent{Avg: 12, Max: 12}, Jobs: &resources.Spent{}},
+			{Stage: 0, CPU: &resources.Spent{Avg: 0.123, Max: 0.2}, Memory: &resources.Spent{Avg: 35 << 20, Max: 40 << 20}, Goroutines: &resources.Spent{Avg: 34.667, Max: 1240}, Jobs: &resources.Spent{Avg: 3, Max: 7}},
+			{Stage: 2, Memory: &resources.Spent{Avg: 31 << 20, Max: 31 << 20}, OpenFiles: &resources.Spent{Avg: 21, Max: 21}},
+		}},
 		Notes: []string{"The target shares this machine's processors."},
+	}
+	for second := range 60 {
+		run.Seconds.Add(fixtureSecond(second))
 	}
 	gates := fixtureGates()
 	run.Checks = gate.Evaluate(gates, r)
-	comparison, checks := Compare("an-earlier-run", fixtureBaseline(), run)
+	comparison, checks := Compare("an-earlier-run", fixtureBaseline(), Summarize(run))
 	run.Baseline = comparison
 	run.Checks = append(run.Checks, checks...)
 	run.Verdict, run.Reasons = gate.Judge(r, gates, run.Checks)
@@ -122,6 +145,9 @@ func fixtureSecond(second int) *load.Sample {
 		}
 		w := load.Window{Request: request, Key: key, Name: name, Kind: kind, Count: n, P50: base + wave, P95: 3*base + wave, P99: 4*base + 2*wave, Max: 5*base + 3*wave}
 		s.Windows = append(s.Windows, w)
+		if request != "" {
+			s.Spreads = append(s.Spreads, load.Spread{Request: request, Key: key, Bins: binned(append(slices.Repeat([]time.Duration{w.P50}, int(n-1)), w.Max)...)})
+		}
 	}
 	created, over, limited, timeouts := int64(18), int64(2), int64(0), int64(0)
 	if second >= 10 { // the first ten seconds fill the few addresses' windows

@@ -2,6 +2,7 @@ package report
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -15,16 +16,6 @@ const unknown = "–"
 // count is a number with its thousands apart: "190,620".
 func count(n int64) string { return gate.Count.Text(float64(n)) }
 
-// quantile is a percentile as text, "–" where there are too few times for it.
-// That of 1 is the longest time.
-func quantile(d *load.Distribution, q float64) string {
-	t, ok := d.Quantile(q)
-	if !ok {
-		return unknown
-	}
-	return gate.Milliseconds.Text(milliseconds(t))
-}
-
 // known is a number as text, "–" for nil.
 func known(u gate.Unit, v *float64) string {
 	if v == nil {
@@ -33,10 +24,17 @@ func known(u gate.Unit, v *float64) string {
 	return u.Text(*v)
 }
 
+// took is a time in seconds as text, "–" for none.
+func took(seconds float64) string {
+	if seconds == 0 {
+		return unknown
+	}
+	return duration(seconds).String()
+}
+
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// byOutcome is the result's series merged over requests: successes first, then
-// what was expected, then failures, each by key.
+// byOutcome is the result's series merged over requests.
 func byOutcome(r *load.Result) []*load.Series {
 	merged := map[string]*load.Series{}
 	var all []*load.Series
@@ -51,8 +49,24 @@ func byOutcome(r *load.Result) []*load.Series {
 		m.Service.Merge(s.Service)
 		m.Example = cmp.Or(m.Example, s.Example)
 	}
-	slices.SortFunc(all, func(a, b *load.Series) int {
-		return cmp.Or(cmp.Compare(slices.Index(kinds, a.Kind), slices.Index(kinds, b.Kind)), cmp.Compare(a.Key, b.Key))
+	return all
+}
+
+// series is one outcome, of one request or of all.
+type series struct {
+	Request, Key string
+	Outcome
+}
+
+// ordered is successes first, then what was expected, then failures, each by
+// key.
+func ordered(outcomes map[string]Outcome) []series {
+	var all []series
+	for _, key := range slices.Sorted(maps.Keys(outcomes)) {
+		all = append(all, series{"", key, outcomes[key]})
+	}
+	slices.SortStableFunc(all, func(a, b series) int {
+		return cmp.Compare(slices.Index(kinds, a.Kind), slices.Index(kinds, b.Kind))
 	})
 	return all
 }

@@ -17,6 +17,11 @@ import (
 
 func render(t testing.TB, r *Run) string {
 	t.Helper()
+	return rendered(t, pages(r))
+}
+
+func rendered(t testing.TB, r *Report) string {
+	t.Helper()
 	var b strings.Builder
 	if err := HTML(&b, r); err != nil {
 		t.Fatal(err)
@@ -30,7 +35,7 @@ func TestPageSaysTheVerdictFirst(t *testing.T) {
 	for _, want := range []string{
 		`<span class="word">FAIL</span>`, "succeeded (p95 ", "created latency p95 was 131.20 ms", `id="gates"`, "131.20 ms", `id="rate"`, `id="latency"`, "created: latency",
 		"error:timeout: latency", "Percentile curve", `id="limits"`, "refusal came at 0:31", `id="errors"`, "no answer within 10s", `id="connections"`,
-		`id="generator"`, `id="outcomes"`, `id="environment"`, "Some CPU @ 2.50GHz", `id="baseline"`, "Environments first", "no counterpart",
+		`id="generator"`, `id="resources"`, "30 / 30", "0.123 / 0.2", `id="outcomes"`, `id="environment"`, "Some CPU @ 2.50GHz", `id="baseline"`, "Environments first", "no counterpart",
 	} {
 		at := strings.Index(page[last:], want)
 		if at < 0 {
@@ -116,9 +121,10 @@ func TestPageEscapesWhatOthersWrote(t *testing.T) {
 	for _, s := range r.Result.Series {
 		s.Request, s.Name, s.Example = hostile, hostile, strings.Repeat(hostile, 10_000)
 	}
-	r.Result.Connections.Policies = []string{hostile}
+	r.Environment.Target.Policies = []string{hostile}
 	r.Environment.Target.Database.Settings = map[string]string{hostile: hostile}
 	r.Environment.Target.Limits = map[string]string{hostile: hostile}
+	r.Resources.Source, r.Resources.Why = hostile, hostile
 	r.Baseline = &Comparison{
 		Name: hostile, Notes: []string{hostile}, Environment: []EnvironmentRow{{hostile, hostile, hostile}},
 		Rows: []ComparisonRow{{Name: hostile, Key: hostile}, {Name: hostile, Stat: hostile}},
@@ -139,30 +145,33 @@ func TestPageEscapesWhatOthersWrote(t *testing.T) {
 }
 
 func TestPageOfLittle(t *testing.T) {
-	timeouts := func() *load.Result {
-		r := pageRun(60).Result
+	timeouts := func() *Run {
+		run := pageRun(60)
+		r := run.Result
 		r.Series = []*load.Series{{Request: "a", Key: "error:timeout", Name: "error:timeout", Kind: load.Failure, Latency: spread(3, 0, 0), Service: spread(3, 0, 0)}}
-		for _, s := range r.Samples {
-			s.Windows = []load.Window{{Key: "error:timeout", Kind: load.Failure, Count: 1}}
+		run.Seconds = Seconds{}
+		for second := range 60 {
+			run.Seconds.Add(&load.Sample{Second: second, Spreads: []load.Spread{{Request: "a", Key: "error:timeout", Bins: binned(0)}}})
 		}
-		return r
+		return run
 	}
-	one := pageRun(60).Result
-	one.Samples = one.Samples[:1]
+	one := pageRun(60)
+	one.Seconds.all = one.Seconds.all[:1]
+	idle := Seconds{all: []*load.Sample{{}, {Second: 1}}}
 	tests := []struct {
-		name   string
-		result *load.Result
-		want   string
+		name string
+		run  *Run
+		want string
 	}{
-		{"nothing at all", &load.Result{}, "No request came to an end."},
-		{"seconds and no answer", &load.Result{Planned: time.Second, Samples: []*load.Sample{{}, {Second: 1}}, Unsent: 3}, "No request came to an end."},
+		{"nothing at all", &Run{Result: &load.Result{}}, "No request came to an end."},
+		{"seconds and no answer", &Run{Result: &load.Result{Planned: time.Second, Unsent: 3}, Seconds: idle}, "No request came to an end."},
 		{"one second", one, "created: latency"},
 		{"errors alone, that took no time", timeouts(), "Nothing was refused as expected."},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, stages := range [][]load.Stage{nil, {{Rate: 10}}, {{Duration: time.Second, Rate: 10}, {Duration: time.Second}}} {
-				page := render(t, &Run{Verdict: gate.Inconclusive, Result: tt.result, Stages: stages})
+				page := render(t, &Run{Verdict: gate.Inconclusive, Result: tt.run.Result, Seconds: tt.run.Seconds, Stages: stages})
 				if !strings.Contains(page, tt.want) {
 					t.Errorf("the page does not say %q", tt.want)
 				}
@@ -177,18 +186,19 @@ func TestPageOfLittle(t *testing.T) {
 
 func TestPageOfADayStaysSmall(t *testing.T) {
 	r := pageRun(300)
-	some := r.Result.Samples
-	r.Result.Samples = nil
+	some := r.Seconds.all
+	r.Seconds.all = nil
 	for second := range 24 * 60 * 60 {
 		s := *some[second%len(some)]
 		s.Second = second
-		r.Result.Samples = append(r.Result.Samples, &s)
-	}
-	for range 10_000 {
-		r.Result.Series = append(r.Result.Series, &load.Series{Request: "onboard", Key: "299", Kind: load.Failure})
+		r.Seconds.all = append(r.Seconds.all, &s)
 	}
 	r.Stages = []load.Stage{{Duration: 24 * time.Hour, Rate: 50}}
-	page := render(t, r)
+	all := pages(r)
+	for i := range 10_000 {
+		all.ByRequest["onboard"][strconv.Itoa(1000+i)] = Outcome{Kind: load.Failure}
+	}
+	page := rendered(t, all)
 	if len(page) > 1<<20 {
 		t.Errorf("the page has %d bytes", len(page))
 	}
@@ -209,7 +219,7 @@ var errFull = errors.New("the disk is full")
 func (failing) Write([]byte) (int, error) { return 0, errFull }
 
 func TestPageTellsAFailedWrite(t *testing.T) {
-	if err := HTML(failing{}, fixture()); !errors.Is(err, errFull) {
+	if err := HTML(failing{}, pages(fixture())); !errors.Is(err, errFull) {
 		t.Errorf("HTML = %v", err)
 	}
 }

@@ -82,10 +82,10 @@ func (s *Suite) Write(w io.Writer) error {
 
 // JUnit writes each check as a test case, and one of the name "verdict" for
 // the run.
-func JUnit(w io.Writer, r *Run) error {
-	s, class := NewSuite("load run "+r.Plan, r.Result.Started, r.Result.Elapsed), "gatehouse.load."+r.Plan
+func JUnit(w io.Writer, r *Summary) error {
+	s, class := NewSuite("load run "+r.Plan, r.StartedAt, duration(r.DurationSeconds)), "gatehouse.load."+r.Plan
 	s.Add("verdict", class, r.Verdict, Headline(r), Headline(r)+"\n"+strings.Join(r.Reasons, "\n"))
-	for _, c := range r.Checks {
+	for _, c := range r.Gates {
 		body := fmt.Sprintf("expression: %s\nobserved: %s\nverdict: %s\n", c.Expression, known(c.Unit, c.Observed), c.Verdict)
 		if c.Why != "" {
 			body += "why: " + c.Why + "\n"

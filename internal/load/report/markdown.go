@@ -22,7 +22,7 @@ var (
 
 // Markdown writes the run for people, most important first. It fails only
 // where writing does.
-func Markdown(w io.Writer, r *Run) error { return execute(w, markdownTemplate, r) }
+func Markdown(w io.Writer, r *Report) error { return execute(w, markdownTemplate, r) }
 
 // outcomeName is the plan's name with the status it is for.
 func outcomeName(name, key string) string {

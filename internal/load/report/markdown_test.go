@@ -48,14 +48,14 @@ func written(t *testing.T, write func(*bytes.Buffer) error) []byte {
 }
 
 func TestMarkdown(t *testing.T) {
-	golden(t, "report.md", written(t, func(b *bytes.Buffer) error { return Markdown(b, fixture()) }))
+	golden(t, "report.md", written(t, func(b *bytes.Buffer) error { return Markdown(b, pages(fixture())) }))
 }
 
 func TestMarkdownOfNothing(t *testing.T) {
-	text := string(written(t, func(b *bytes.Buffer) error { return Markdown(b, nothing()) }))
+	text := string(written(t, func(b *bytes.Buffer) error { return Markdown(b, pages(nothing())) }))
 	for _, want := range []string{
 		"**INCONCLUSIVE: of 0 requests none succeeded and 0 failed.**", "- too few successes: none of 0 requests succeeded",
-		"The plan has no gates.", "Nothing was refused as expected.", "Nothing failed.", "The target told nothing of itself.",
+		"The plan has no gates.", "Nothing was refused as expected.", "Nothing failed.", "The target told nothing of itself.", "What the target used is not known.",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("it lacks %q", want)
@@ -75,12 +75,13 @@ func TestMarkdownKeepsHostileTextText(t *testing.T) {
 	r.Plan, r.Profile, r.Clients, r.Target = evil, evil, evil, evil
 	r.Reasons, r.Notes = []string{evil}, []string{evil}
 	r.Checks = []gate.Check{{Name: evil, Expression: evil, Unit: gate.Count, Verdict: gate.Inconclusive, Why: evil}}
+	r.Resources.Source, r.Resources.Why = evil, evil
 	r.Baseline.Name, r.Baseline.Notes = evil, []string{evil}
-	r.Result.Connections.Policies = []string{evil}
+	r.Environment.Target.Policies = []string{evil}
 	for _, s := range r.Result.Series {
 		s.Name, s.Example, s.Kind = evil, evil, load.Failure
 	}
-	text := string(written(t, func(b *bytes.Buffer) error { return Markdown(b, r) }))
+	text := string(written(t, func(b *bytes.Buffer) error { return Markdown(b, pages(r)) }))
 	if n := strings.Count(text, kept); n < 15 {
 		t.Errorf("the text is there %d times as it should be:\n%s", n, text)
 	}
@@ -122,8 +123,8 @@ func TestCodeStaysInItsCell(t *testing.T) {
 func TestInterruptedTellsNoRate(t *testing.T) {
 	r := fixture()
 	r.Result.Interrupted, r.Result.Elapsed, r.Checks = true, 30*time.Second, nil
-	for _, write := range []func(io.Writer, *Run) error{Markdown, HTML} {
-		text := string(written(t, func(b *bytes.Buffer) error { return write(b, r) }))
+	for _, write := range []func(io.Writer, *Report) error{Markdown, HTML} {
+		text := string(written(t, func(b *bytes.Buffer) error { return write(b, pages(r)) }))
 		if strings.Count(text, "1,200 in 30s") != 2 || strings.Contains(text, "ffered, achieved") || strings.Contains(text, ", achieved ") || strings.Contains(text, "18.32/s") {
 			t.Error("it tells a rate, or not how many were sent in what time")
 		}
@@ -134,8 +135,8 @@ func TestInterruptedTellsNoRate(t *testing.T) {
 func TestNoGates(t *testing.T) {
 	r := fixture()
 	r.Gates, r.Checks = 0, r.Checks[:1]
-	for _, write := range []func(io.Writer, *Run) error{Markdown, HTML} {
-		text := string(written(t, func(b *bytes.Buffer) error { return write(b, r) }))
+	for _, write := range []func(io.Writer, *Report) error{Markdown, HTML} {
+		text := string(written(t, func(b *bytes.Buffer) error { return write(b, pages(r)) }))
 		if !strings.Contains(text, "The plan has no gates.") || !strings.Contains(text, "created latency p95") {
 			t.Error("it lacks the check, or that there are no gates")
 		}
@@ -161,7 +162,7 @@ func TestHeadline(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := fixture()
 			tt.change(r)
-			if got := Headline(r); !strings.Contains(got, tt.want) {
+			if got := Headline(Summarize(r)); !strings.Contains(got, tt.want) {
 				t.Errorf("%q lacks %q", got, tt.want)
 			}
 		})

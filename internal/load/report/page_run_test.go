@@ -31,6 +31,7 @@ func pageRun(seconds int) *Run {
 		s.Latency, s.Service = load.NewDistribution(), load.NewDistribution()
 		series[s.Key] = s
 	}
+	r.Seconds = Seconds{}
 	out := r.Result
 	*out = load.Result{Started: out.Started, Planned: n, Elapsed: n + 41*time.Millisecond, InFlightAvg: 1.37, InFlightMax: 61, Connections: out.Connections, Generator: out.Generator, Lag: load.NewDistribution()}
 	for _, key := range []string{"201", "429", "503", "error:timeout"} {
@@ -52,15 +53,15 @@ func pageRun(seconds int) *Run {
 				return
 			}
 			d := load.NewDistribution()
+			var times []time.Duration
 			for range count {
 				t := time.Duration(base * slow * math.Exp(0.5*dice.NormFloat64()) * 1e6)
 				d.Record(t)
+				times = append(times, t)
 				series[key].Service.Record(t * 9 / 10)
 			}
 			series[key].Latency.Merge(d)
-			q := func(share float64) time.Duration { t, _ := d.Quantile(share); return t }
-			from := series[key]
-			s.Windows = append(s.Windows, load.Window{Key: key, Name: from.Name, Kind: from.Kind, Count: int64(count), P50: q(.5), P95: q(.95), P99: q(.99), Max: d.Max()})
+			s.Spreads = append(s.Spreads, load.Spread{Request: series[key].Request, Key: key, Bins: binned(times...)})
 		}
 		limited := 0
 		if part > 0.1 {
@@ -75,7 +76,7 @@ func pageRun(seconds int) *Run {
 			add("error:timeout", 1, 1000)
 		}
 		out.Lag.Merge(spread(20, s.LagP99/4, s.LagMax))
-		out.Samples = append(out.Samples, s)
+		r.Seconds.Add(s)
 	}
 	for _, s := range out.Series {
 		out.Scheduled += s.Count()

@@ -5,10 +5,11 @@ import (
 
 	"gatehouse/internal/load"
 	"gatehouse/internal/load/gate"
+	"gatehouse/internal/load/resources"
 	"gatehouse/internal/machine"
 )
 
-// Run is everything that a report is made of.
+// Run is what a run was, and what it came to. A Summary is made of it.
 type Run struct {
 	ToolVersion string
 	Plan        string // its name
@@ -22,7 +23,9 @@ type Run struct {
 	Gates       int // of the plan; Checks has more
 
 	Result      *load.Result
+	Seconds     Seconds
 	Environment Environment
+	Resources   resources.Usage
 	Checks      []gate.Check
 	Verdict     gate.Verdict
 	Reasons     []string    // why it is no pass; empty for a pass
@@ -71,21 +74,27 @@ type Database struct {
 
 // Comparison puts a run beside an earlier one.
 type Comparison struct {
-	Name        string
-	Notes       []string // what the earlier one lacks: "summary only", "refusals only"
-	Environment []EnvironmentRow
-	Rows        []ComparisonRow
+	Name        string           `json:"name"`
+	Notes       []string         `json:"notes"` // what the earlier one lacks: "summary only", "refusals only"
+	Environment []EnvironmentRow `json:"environment"`
+	Rows        []ComparisonRow  `json:"rows"`
 }
 
 // EnvironmentRow is one fact about both runs: it is compared before any figure.
-type EnvironmentRow struct{ Fact, Ours, Theirs string }
+type EnvironmentRow struct {
+	Fact   string `json:"fact"`
+	Ours   string `json:"ours"`
+	Theirs string `json:"theirs"`
+}
 
 // ComparisonRow is one statistic of one of our outcomes, in milliseconds. What
 // is nil is not known.
 type ComparisonRow struct {
-	Name, Key     string // the outcome's
-	Stat          string // "p95"; "" where theirs has no counterpart, and then there is no more
-	Ours          *float64
-	OursService   *float64 // sent to done: the nearest to what most tools call duration
-	Theirs, Ratio *float64 // Ratio is Ours by Theirs
+	Name        string   `json:"name"` // the outcome's
+	Key         string   `json:"key"`
+	Stat        string   `json:"stat"` // "p95"; "" where theirs has no counterpart, and then there is no more
+	Ours        *float64 `json:"ours"`
+	OursService *float64 `json:"ours_service"` // sent to done: the nearest to what most tools call duration
+	Theirs      *float64 `json:"theirs"`
+	Ratio       *float64 `json:"ratio"` // of ours by theirs
 }

@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"encoding/csv"
+	"fmt"
 	"io"
 	"slices"
 	"strconv"
@@ -10,6 +11,11 @@ import (
 
 	"gatehouse/internal/load"
 )
+
+// samplesHead is what comes before the groups of columns.
+var samplesHead = []string{
+	"second", "stage", "rate", "due", "sent", "answered", "errors", "in_flight", "waiting", "lag_p99_ms", "lag_max_ms", "opened",
+}
 
 // Samples writes samples.csv, a row a second, while a run goes. Its columns
 // are known before the run: each of the plan's outcomes has its own, whatever
@@ -27,9 +33,7 @@ func NewSamples(w io.Writer, outcomes []load.Outcome) *Samples {
 		s.names = append(s.names, o.Name)
 	}
 	s.names = append(s.names, string(load.Failure), string(load.Success))
-	head := []string{
-		"second", "stage", "rate", "due", "sent", "answered", "errors", "in_flight", "waiting", "lag_p99_ms", "lag_max_ms", "opened",
-	}
+	head := slices.Clone(samplesHead)
 	for _, n := range s.names {
 		head = append(head, n+"_count", n+"_p50_ms", n+"_p95_ms", n+"_p99_ms", n+"_max_ms")
 	}
@@ -96,3 +100,26 @@ func (s *Samples) column(w load.Window) string {
 
 // cell is a time in milliseconds.
 func cell(t time.Duration) string { return strconv.FormatFloat(round(milliseconds(t)), 'f', -1, 64) }
+
+// readSamples reads of samples.csv what all requests came to, second by second,
+// without a gap.
+func readSamples(r io.Reader) ([]*load.Sample, error) {
+	var all []*load.Sample
+	err := readTable(r, maxWindows, samplesHead, func(row []string) error {
+		second, err := strconv.Atoi(row[0])
+		if err != nil || second != len(all) || second > lastSecond {
+			return fmt.Errorf("its second is %.20q, want %d", row[0], len(all))
+		}
+		x := &load.Sample{Second: second}
+		for column, to := range map[int]*int64{3: &x.Due, 4: &x.Sent, 5: &x.Answered, 6: &x.Errors} {
+			n, err := strconv.ParseInt(row[column], 10, 64)
+			if err != nil || n < 0 || n > maxBin {
+				return fmt.Errorf("%.20q is no count", row[column])
+			}
+			*to = n
+		}
+		all = append(all, x)
+		return nil
+	})
+	return all, err
+}

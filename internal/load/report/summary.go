@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -13,6 +14,7 @@ import (
 
 	"gatehouse/internal/load"
 	"gatehouse/internal/load/gate"
+	"gatehouse/internal/load/resources"
 )
 
 // Schema is the version of summary.json; another one is not read.
@@ -37,6 +39,7 @@ type Summary struct {
 	StartedAt       time.Time `json:"started_at"`
 	DurationSeconds float64   `json:"duration_seconds"` // until the last answer
 	PlannedSeconds  float64   `json:"planned_seconds"`  // of the stages together
+	TimeoutSeconds  float64   `json:"timeout_seconds"`  // of a request
 	Interrupted     bool      `json:"interrupted"`
 	ClosedModel     bool      `json:"closed_model,omitzero"` // a slow target may have slowed the load down; never of ours
 
@@ -48,14 +51,18 @@ type Summary struct {
 	InFlight    InFlight                      `json:"in_flight"`
 	Outcomes    map[string]Outcome            `json:"outcomes"` // by status or error, over all requests
 	ByRequest   map[string]map[string]Outcome `json:"by_request"`
+	SuccessP95  *float64                      `json:"success_p95_ms"` // latency, of all successes together
 	Connections Connections                   `json:"connections"`
 	Generator   GeneratorLoad                 `json:"generator"`
+	Resources   resources.Usage               `json:"resources"` // the target's
 
-	Gates    []gate.Check `json:"gates"`
-	Baseline string       `json:"baseline,omitzero"` // what the run was compared with
-	Notes    []string     `json:"notes,omitzero"`
-	Verdict  gate.Verdict `json:"verdict"`
-	Reasons  []string     `json:"reasons"`
+	Gates        []gate.Check `json:"gates"`
+	WithoutGates bool         `json:"without_gates,omitzero"` // the plan had none: those above came unasked
+	Baseline     string       `json:"baseline,omitzero"`      // what the run was compared with
+	Comparison   *Comparison  `json:"comparison,omitzero"`
+	Notes        []string     `json:"notes,omitzero"`
+	Verdict      gate.Verdict `json:"verdict"`
+	Reasons      []string     `json:"reasons"`
 }
 
 // Stage is one of the plan's.
@@ -154,12 +161,13 @@ func Counterparts(first, second map[string]Outcome) [][2]string {
 
 // Connections is the network's part.
 type Connections struct {
-	Opened    int64 `json:"opened"`
-	Reused    int64 `json:"reused"`
-	Connect   Times `json:"connect_ms"`
-	Handshake Times `json:"tls_handshake_ms"`
-	Waiting   Times `json:"waiting_ms"`
-	Receiving Times `json:"receiving_ms"`
+	Opened     int64 `json:"opened"`
+	Reused     int64 `json:"reused"`
+	Handshakes int64 `json:"tls_handshakes"`
+	Connect    Times `json:"connect_ms"`
+	Handshake  Times `json:"tls_handshake_ms"`
+	Waiting    Times `json:"waiting_ms"`
+	Receiving  Times `json:"receiving_ms"`
 }
 
 // GeneratorLoad is what the run cost the generator.
@@ -179,29 +187,35 @@ func Summarize(r *Run) *Summary {
 	longest, _ := res.Lag.Quantile(1)
 	s := &Summary{
 		Schema: Schema, ToolVersion: r.ToolVersion, Plan: r.Plan, PlanHash: r.PlanHash, Profile: r.Profile, Seed: r.Seed, Target: r.Target,
-		StartedAt: res.Started.UTC(), DurationSeconds: round(res.Elapsed.Seconds()), PlannedSeconds: round(res.Planned.Seconds()), Interrupted: res.Interrupted,
-		Environment: r.Environment, Clients: r.Clients,
+		StartedAt: res.Started.UTC(), DurationSeconds: round(res.Elapsed.Seconds()), PlannedSeconds: round(res.Planned.Seconds()),
+		TimeoutSeconds: r.Timeout.Seconds(), Interrupted: res.Interrupted,
+		Environment: r.Environment, Clients: r.Clients, Resources: r.Resources,
 		Requests:  Requests{res.Scheduled, res.Sent, res.Answered, res.Unsent, res.Errors},
 		Rate:      Rates{round(over(res.Scheduled, res.Planned)), round(over(res.Sent, res.Planned))},
 		InFlight:  InFlight{round(res.InFlightAvg), res.InFlightMax},
 		Outcomes:  map[string]Outcome{},
 		ByRequest: map[string]map[string]Outcome{},
 		Connections: Connections{
-			res.Connections.Opened, res.Connections.Reused,
+			res.Connections.Opened, res.Connections.Reused, res.Connections.Handshake.Count(),
 			timesOf(res.Connections.Connect), timesOf(res.Connections.Handshake), timesOf(res.Connections.Waiting), timesOf(res.Connections.Receiving),
 		},
 		Generator: GeneratorLoad{
 			Saturated: gate.Saturated(r.Reasons), CPUSeconds: round(res.Generator.CPU.Seconds()), MaxRSS: res.Generator.MaxRSS,
 			MaxLag: round(milliseconds(longest)), P99Lag: round(milliseconds(p99)), OwnErrors: res.Generator.OwnErrors,
 		},
-		Gates: r.Checks, Notes: r.Notes, Verdict: r.Verdict, Reasons: r.Reasons,
+		Gates: r.Checks, WithoutGates: r.Gates == 0, Comparison: r.Baseline, Notes: r.Notes, Verdict: r.Verdict, Reasons: r.Reasons,
 	}
 	for _, stage := range r.Stages {
 		s.Stages = append(s.Stages, Stage{round(stage.Duration.Seconds()), stage.Rate})
 	}
+	successes := load.NewDistribution()
 	for _, o := range byOutcome(res) {
 		s.Outcomes[o.Key] = outcomeOf(o)
+		if o.Kind == load.Success {
+			successes.Merge(o.Latency)
+		}
 	}
+	s.SuccessP95 = timesOf(successes).P95
 	for _, o := range res.Series {
 		if s.ByRequest[o.Request] == nil {
 			s.ByRequest[o.Request] = map[string]Outcome{}
@@ -250,7 +264,7 @@ func ReadSummary(data []byte) (*Summary, error) {
 	}
 	s := &Summary{}
 	err := json.Unmarshal(data, s)
-	if err == nil {
+	if err == nil || s.Schema != "" && s.Schema != Schema { // what is of another kind may have other fields
 		err = s.validate()
 	}
 	if err != nil {
@@ -261,7 +275,14 @@ func ReadSummary(data []byte) (*Summary, error) {
 
 func (s *Summary) validate() error {
 	if s.Schema != Schema {
-		return fmt.Errorf("its schema is %.40q, want %q", s.Schema, Schema)
+		what := ""
+		switch name, _, _ := strings.Cut(strings.TrimPrefix(s.Schema, "gatehouse."), "/"); name {
+		case "load":
+			what = ": another version of gatehouse wrote it, and can read it"
+		case "verify", "compare", "capacity", "suite":
+			what = ": it is of load " + name + ", not of load run"
+		}
+		return fmt.Errorf("its schema is %.40q, want %q%s", s.Schema, Schema, what)
 	}
 	if !slices.Contains([]gate.Verdict{"", gate.Pass, gate.Fail, gate.Inconclusive}, s.Verdict) {
 		return fmt.Errorf("its verdict is %.40q, want pass, fail or inconclusive", s.Verdict)
@@ -292,6 +313,9 @@ func over(n int64, d time.Duration) float64 {
 	}
 	return float64(n) / d.Seconds()
 }
+
+// duration is so many seconds.
+func duration(seconds float64) time.Duration { return time.Duration(math.Round(seconds * 1e9)) }
 
 // round keeps three decimals: a microsecond, of milliseconds.
 func round(v float64) float64 { return math.Round(v*1e3) / 1e3 }

@@ -159,6 +159,7 @@ func TestReadSummaryRefuses(t *testing.T) {
 		{"nothing", ``, "EOF"},
 		{"null", `null`, `schema is ""`},
 		{"another format", `{"metrics": {}}`, `schema is ""`},
+		{"a verification", `{"schema": "gatehouse.verify/1", "stages": 1}`, "it is of load verify, not of load run"},
 		{"another version", `{"schema": "gatehouse.load/2", "outcomes": {}}`, `want "gatehouse.load/1"`},
 		{"no outcomes", `{"schema": "gatehouse.load/1"}`, "no outcomes"},
 		{"a key twice", `{"schema": "gatehouse.load/1", "schema": "gatehouse.load/1", "outcomes": {}}`, "duplicate"},
@@ -191,13 +192,15 @@ func FuzzReadSummary(f *testing.F) {
 	f.Add(data)
 	f.Add([]byte(`{"schema": "gatehouse.load/1", "outcomes": {"429": {"kind": "expected", "latency_ms": {"p95": 0}}}}`))
 	f.Add([]byte(`{"schema": "gatehouse.load/1", "outcomes": null}`))
+	f.Add([]byte(`{"schema": "gatehouse.load/1", "outcomes": {}, "duration_seconds": 1e300, "stages": [{"seconds": 1e300, "rate": 1e308}, {"seconds": -1e300, "rate": -5}],
+		"resources": {"stages": [{"stage": 7, "memory_bytes": {"avg": 1e300, "max": -1}, "goroutines": {"avg": -1, "max": 1e300}}]}}`))
 	run := fixture()
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := ReadSummary(data)
 		if err != nil {
 			return
 		}
-		c, checks := Compare("x", s, run)
+		c, checks := Compare("x", s, Summarize(run))
 		for _, check := range checks {
 			if check.Verdict == gate.Pass && check.Observed == nil {
 				t.Errorf("%s passes on nothing", check.Expression)
@@ -205,8 +208,11 @@ func FuzzReadSummary(f *testing.F) {
 		}
 		run := *run
 		run.Baseline = c
-		if err := Markdown(&bytes.Buffer{}, &run); err != nil {
+		if err := Markdown(&bytes.Buffer{}, pages(&run)); err != nil {
 			t.Error(err)
+		}
+		if page := rendered(t, &Report{Summary: s}); strings.Contains(page, ">NaN") {
+			t.Error("it divides by zero")
 		}
 		again, err := s.JSON()
 		if err != nil {
@@ -219,11 +225,12 @@ func FuzzReadSummary(f *testing.F) {
 }
 
 func TestByOutcome(t *testing.T) {
-	r := fixture().Result
+	run := fixture()
+	r := run.Result
 	slices.Reverse(r.Series)
 	var got []string
-	for _, s := range byOutcome(r) {
-		got = append(got, s.Key+" "+count(s.Count()))
+	for _, s := range ordered(Summarize(run).Outcomes) {
+		got = append(got, s.Key+" "+count(s.Count))
 	}
 	if diff := cmp.Diff([]string{"201 1,099", "429 100", "error:timeout 1"}, got); diff != "" {
 		t.Error(diff)

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,11 +14,13 @@ import (
 )
 
 const (
-	// maxWindows is the longest windows.csv that is read, in bytes: two days at
-	// 200 requests a second.
+	// maxWindows is the longest windows.csv or samples.csv that is read, in bytes:
+	// two days at 200 requests a second.
 	maxWindows = 64 << 20
 	// maxBin is the most that one bin of it may count: what a second can't hold.
 	maxBin = 1 << 31
+	// lastSecond is that of the longest run, whatever it waits for at its end.
+	lastSecond = int(2 * load.MaxDuration / time.Second)
 )
 
 var windowsHead = []string{"second", "request", "outcome", "times"}
@@ -70,41 +69,47 @@ type Window struct {
 
 // ReadWindows reads windows.csv, of which every row must be right.
 func ReadWindows(r io.Reader) ([]Window, error) {
-	limited := &io.LimitedReader{R: r, N: maxWindows}
-	rows := csv.NewReader(limited)
-	rows.FieldsPerRecord = len(windowsHead)
-	rows.ReuseRecord = true
-	head, err := rows.Read()
-	if err != nil || !slices.Equal(head, windowsHead) {
-		return nil, fmt.Errorf("it does not begin with %s", strings.Join(windowsHead, ","))
-	}
 	all := []Window{} // none is known too, where nothing ended
-	for {
-		row, err := rows.Read()
-		if limited.N == 0 {
-			return nil, fmt.Errorf("it is longer than %d bytes", maxWindows)
-		}
-		if errors.Is(err, io.EOF) {
-			return all, nil
-		}
-		var w Window
-		if err == nil {
-			w, err = readWindow(row)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("row %d: %w", len(all)+1, err)
-		}
-		if len(all) > 0 && w.Second < all[len(all)-1].Second {
-			return nil, fmt.Errorf("row %d: its second %d comes after a later one", len(all)+1, w.Second)
+	err := readTable(r, maxWindows, windowsHead, func(row []string) error {
+		w, err := readWindow(row)
+		if err == nil && len(all) > 0 && w.Second < all[len(all)-1].Second {
+			err = fmt.Errorf("its second %d comes after a later one", w.Second)
 		}
 		all = append(all, w)
+		return err
+	})
+	return all, err
+}
+
+// readTable reads a CSV file of at most so many bytes whose first columns are
+// those of head, and gives take each row, which is used again for the next.
+func readTable(r io.Reader, most int64, head []string, take func(row []string) error) error {
+	limited := &io.LimitedReader{R: r, N: most}
+	rows := csv.NewReader(limited)
+	rows.ReuseRecord = true
+	first, err := rows.Read()
+	if err != nil || len(first) < len(head) || !slices.Equal(first[:len(head)], head) {
+		return fmt.Errorf("it does not begin with %s", strings.Join(head, ","))
+	}
+	for n := 1; ; n++ {
+		row, err := rows.Read()
+		switch {
+		case limited.N == 0:
+			return fmt.Errorf("it is longer than %d bytes", most)
+		case errors.Is(err, io.EOF):
+			return nil
+		case err == nil:
+			err = take(row)
+		}
+		if err != nil {
+			return fmt.Errorf("row %d: %w", n, err)
+		}
 	}
 }
 
 func readWindow(row []string) (w Window, err error) {
-	const longest = 2 * load.MaxDuration // of a run, whatever it waits for at its end
 	w.Second, err = strconv.Atoi(row[0])
-	if err != nil || w.Second < 0 || w.Second > int(longest.Seconds()) {
+	if err != nil || w.Second < 0 || w.Second > lastSecond {
 		return w, fmt.Errorf("%.20q is no second", row[0])
 	}
 	w.Request, w.Key = strings.Clone(row[1]), strings.Clone(row[2])
@@ -128,66 +133,4 @@ func readWindow(row []string) (w Window, err error) {
 		w.Bins = append(w.Bins, bin)
 	}
 	return w, nil
-}
-
-// ReadFolder reads what a run left in its folder: its summary, and its windows,
-// which are nil where it wrote none, as runs of earlier versions.
-func ReadFolder(dir string) (*Summary, []Window, error) {
-	whole, err := os.Open(filepath.Join(dir, summaryFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, fmt.Errorf("%s has no %s: no run ended there", dir, summaryFile)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	defer whole.Close()
-	data, err := io.ReadAll(io.LimitReader(whole, maxSummary+1)) // what is too long is told below
-	if err != nil {
-		return nil, nil, err
-	}
-	s, err := ReadSummary(data)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", dir, err)
-	}
-	f, err := os.Open(filepath.Join(dir, WindowsFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil, nil
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	defer f.Close()
-	windows, err := ReadWindows(f)
-	if err == nil {
-		err = fits(windows, s)
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", f.Name(), err)
-	}
-	return s, windows, nil
-}
-
-// fits checks that windows are all of a summary's run: a file that was cut, or
-// is another run's, has other counts.
-func fits(windows []Window, s *Summary) error {
-	type subject struct{ request, key string }
-	counts := map[subject]int64{}
-	for _, w := range windows {
-		for _, b := range w.Bins {
-			counts[subject{w.Request, w.Key}] += b.Count
-		}
-	}
-	for request, outcomes := range s.ByRequest {
-		for key, o := range outcomes {
-			at := subject{request, key}
-			if counts[at] != o.Count {
-				return fmt.Errorf("it has %s of %s %.40q, and %s %s: it was cut, or is of another run", count(counts[at]), request, key, summaryFile, count(o.Count))
-			}
-			delete(counts, at)
-		}
-	}
-	for at := range counts {
-		return fmt.Errorf("%s knows nothing of its %.40q %.40q: it is of another run", summaryFile, at.request, at.key)
-	}
-	return nil
 }

@@ -2,8 +2,6 @@ package report
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -83,52 +81,6 @@ func TestWindowsThatAreWrong(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			if got, err := ReadWindows(strings.NewReader(tt.text)); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%v, %v; want %q", got, err, tt.want)
-			}
-		})
-	}
-}
-
-// folder writes a run's files.
-func folder(t *testing.T, files map[string]string) string {
-	t.Helper()
-	dir := t.TempDir()
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
-func TestReadFolder(t *testing.T) {
-	const summary = `{"schema": "gatehouse.load/1", "outcomes": {}, "by_request": {
-		"onboard": {"201": {"kind": "success", "count": 7}}, "one, \"two\"": {"error:timeout": {"kind": "failure", "count": 1}}}}`
-	text := string(windowsText(t))
-	lines := strings.SplitAfter(text, "\n")
-	for _, tt := range []struct {
-		name  string
-		files map[string]string
-		rows  int
-		want  string
-	}{
-		{"whole", map[string]string{"summary.json": summary, "windows.csv": text}, 3, ""},
-		{"without windows", map[string]string{"summary.json": summary}, -1, ""},
-		{"stopped half-way", map[string]string{"windows.csv": text}, -1, "no run ended there"},
-		{"a summary cut", map[string]string{"summary.json": summary[:90], "windows.csv": text}, -1, "read the summary"},
-		{"windows cut at a row", map[string]string{"summary.json": summary, "windows.csv": strings.Join(lines[:3], "")}, -1, "it was cut, or is of another run"},
-		{"windows cut within a row", map[string]string{"summary.json": summary, "windows.csv": text[:len(text)-2]}, -1, "windows.csv"},
-		{"windows of another", map[string]string{"summary.json": summary, "windows.csv": text + "3,other,200,5\n"}, -1, `knows nothing of its "other" "200"`},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			s, windows, err := ReadFolder(folder(t, tt.files))
-			if tt.want != "" {
-				if err == nil || !strings.Contains(err.Error(), tt.want) {
-					t.Errorf("%v, want %q", err, tt.want)
-				}
-				return
-			}
-			if err != nil || s == nil || (windows == nil) != (tt.rows < 0) || len(windows) != max(tt.rows, 0) {
-				t.Errorf("%v, %d windows, %v", s, len(windows), err)
 			}
 		})
 	}

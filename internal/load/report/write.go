@@ -44,25 +44,40 @@ func Folder(dir string) error {
 	return nil
 }
 
-// Write writes a run's reports into a folder that exists, each under a
-// temporary name first, so that none is ever half there. summary.json comes
-// last: where it is, the others have been written or tried. One that can't be
+// Report is what the pages show: the same of a run that has just ended and of
+// one that was read again.
+type Report struct {
+	*Summary
+	Seconds Seconds
+}
+
+// Render writes the pages of a run into a folder that exists, each under a
+// temporary name first, so that none is ever half there. One that can't be
 // written keeps no other from it; the error has all that failed.
-func Write(dir string, r *Run, html func(io.Writer, *Run) error) error {
-	summary := func(w io.Writer, r *Run) error {
-		data, err := Summarize(r).JSON()
-		if err != nil {
-			return err
-		}
-		_, err = w.Write(data)
-		return err
-	}
+func Render(dir string, r *Report, html func(io.Writer, *Report) error) error {
 	return errors.Join(
 		WriteFile(dir, markdownFile, r, Markdown),
 		WriteFile(dir, htmlFile, r, html),
-		WriteFile(dir, junitFile, r, JUnit),
-		WriteFile(dir, summaryFile, r, summary),
+		WriteFile(dir, junitFile, r.Summary, JUnit),
 	)
+}
+
+// Write writes a run's reports. The pages are made of the summary as it will be
+// read, in which what was no UTF-8 has been replaced. summary.json comes last:
+// where it is, the others have been written or tried.
+func Write(dir string, run *Run, html func(io.Writer, *Report) error) error {
+	data, err := Summarize(run).JSON()
+	if err != nil {
+		return err
+	}
+	s, err := ReadSummary(data)
+	if err == nil {
+		err = Render(dir, &Report{s, run.Seconds}, html)
+	}
+	return errors.Join(err, WriteFile(dir, summaryFile, data, func(w io.Writer, data []byte) error {
+		_, err := w.Write(data)
+		return err
+	}))
 }
 
 // WriteFile writes one report of r, under a temporary name first.

@@ -28,7 +28,7 @@ func TestJUnit(t *testing.T) {
 		{Name: "created latency p99", Expression: "created.latency.p99 < 1s", Unit: gate.Milliseconds, Verdict: gate.Inconclusive, Why: "needs 368, had 99"},
 		{Name: "limited count", Expression: "limited.count > 0", Unit: gate.Count, Observed: &observed, Verdict: gate.Pass},
 	}
-	golden(t, "junit.xml", written(t, func(b *bytes.Buffer) error { return JUnit(b, r) }))
+	golden(t, "junit.xml", written(t, func(b *bytes.Buffer) error { return JUnit(b, Summarize(r)) }))
 }
 
 func TestJUnitIsXMLWhateverIsInIt(t *testing.T) {
@@ -37,7 +37,7 @@ func TestJUnitIsXMLWhateverIsInIt(t *testing.T) {
 	r.Plan, r.Target, r.Reasons = evil, evil, []string{evil}
 	r.Checks = []gate.Check{{Name: evil, Expression: evil, Why: evil, Unit: gate.Count, Verdict: gate.Inconclusive}, {Name: evil, Verdict: gate.Fail}}
 	var got junitSuites
-	if err := xml.Unmarshal(written(t, func(b *bytes.Buffer) error { return JUnit(b, r) }), &got); err != nil {
+	if err := xml.Unmarshal(written(t, func(b *bytes.Buffer) error { return JUnit(b, Summarize(r)) }), &got); err != nil {
 		t.Fatal(err)
 	}
 	s := got.Suite
@@ -52,7 +52,7 @@ func TestJUnitIsXMLWhateverIsInIt(t *testing.T) {
 func TestWrite(t *testing.T) {
 	dir := t.TempDir()
 	var before []string
-	html := func(w io.Writer, _ *Run) error {
+	html := func(w io.Writer, _ *Report) error {
 		before = names(t, dir)
 		_, err := io.WriteString(w, "<p>page</p>")
 		return err
@@ -81,7 +81,7 @@ func TestWriteGoesOnAfterAFailure(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, junitFile), 0o700); err != nil { // can't be renamed over
 		t.Fatal(err)
 	}
-	err := Write(dir, fixture(), func(io.Writer, *Run) error { return full })
+	err := Write(dir, fixture(), func(io.Writer, *Report) error { return full })
 	if !errors.Is(err, full) || !strings.Contains(err.Error(), "write report.html") || !strings.Contains(err.Error(), "write junit.xml") {
 		t.Errorf("Write = %v, want both failures", err)
 	}

@@ -1,11 +1,8 @@
 package report
 
 import (
-	"encoding/csv"
-	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -30,29 +27,14 @@ func (w Written) Acknowledged() bool { return w.Status >= 200 && w.Status < 300 
 
 // ReadWrites reads writes.csv, of which every row must be right.
 func ReadWrites(r io.Reader) ([]Written, error) {
-	limited := &io.LimitedReader{R: r, N: maxWrites}
-	rows := csv.NewReader(limited)
-	rows.FieldsPerRecord = len(WritesHead())
-	rows.ReuseRecord = true
-	head, err := rows.Read()
-	if err != nil || !slices.Equal(head, WritesHead()) {
-		return nil, fmt.Errorf("it does not begin with %s", strings.Join(WritesHead(), ","))
-	}
 	var all []Written
-	for {
-		row, err := rows.Read()
-		switch {
-		case limited.N == 0:
-			return nil, fmt.Errorf("it is longer than %d bytes", maxWrites)
-		case errors.Is(err, io.EOF):
-			return all, nil
-		case err != nil:
-			return nil, err
-		}
+	err := readTable(r, maxWrites, WritesHead(), func(row []string) error {
 		status, err := strconv.Atoi(row[2])
 		if err != nil || status != 0 && (status < 200 || status > 599) || row[1] == "" {
-			return nil, fmt.Errorf("row %d: %.20q is no status, or there is no id", len(all)+1, row[2])
+			return fmt.Errorf("%.20q is no status, or there is no id", row[2])
 		}
 		all = append(all, Written{strings.Clone(row[0]), strings.Clone(row[1]), status})
-	}
+		return nil
+	})
+	return all, err
 }

@@ -19,28 +19,24 @@ import (
 
 // probe asks a target about itself, before a run and after it.
 type probe struct {
-	health, admin string // URLs; admin is "" for none
+	health, admin string // URLs; admin is the listener's, "" for none
 	client        *http.Client
 }
 
 const (
 	probePatience = 3 * time.Second
 	hurried       = time.Second // when the run was interrupted
-	maxProbe      = 256 << 10   // bytes of an answer
+	maxProbe      = 4 << 20     // bytes of an answer: /metrics are the longest
 	maxTold       = 64          // characters of what it says of itself that are kept
 	// A cluster's nodes answer in turn: so often is asked for the one from before.
 	probeTries = 16
 )
 
 func newProbe(target *url.URL, admin string) *probe {
-	p := &probe{health: target.JoinPath("health").String(), client: &http.Client{
+	return &probe{health: target.JoinPath("health").String(), admin: strings.TrimRight(admin, "/"), client: &http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true, Proxy: nil}, // another node each time
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
-	if admin != "" {
-		p.admin = strings.TrimRight(admin, "/") + "/environment"
-	}
-	return p
 }
 
 // health is what matters here of GET /health.
@@ -78,7 +74,7 @@ func (p *probe) look(ctx context.Context) look {
 		report.Target
 		StartedAt time.Time `json:"started_at"`
 	}
-	switch err := p.get(ctx, p.admin, &told); {
+	switch err := p.get(ctx, p.admin+"/environment", &told); {
 	case err != nil:
 		l.adminErr = fmt.Errorf("the admin listener did not say: %w", err)
 	case told.Node == "" || load.Clean(told.Node, maxTold) != l.health.Node || !l.startedAt(told.StartedAt):
@@ -143,27 +139,41 @@ var errForm = errors.New("the answer is not as expected")
 func (p *probe) get(ctx context.Context, from string, to any) error {
 	ctx, cancel := context.WithTimeout(ctx, probePatience)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, http.NoBody)
-	if err != nil {
-		return fmt.Errorf("ask %s: %w", from, err)
-	}
-	resp, err := p.client.Do(req)
+	body, err := p.fetch(ctx, from)
 	if err != nil {
 		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return statusError(resp.StatusCode)
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxProbe))
-	if err != nil {
-		return fmt.Errorf("read %s: %w", from, err)
 	}
 	if err := json.Unmarshal(body, to); err != nil {
 		return fmt.Errorf("%s: %w", from, errForm)
 	}
 	return nil
 }
+
+func (p *probe) fetch(ctx context.Context, from string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, http.NoBody)
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", from, err)
+	}
+	resp, err := p.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, statusError(resp.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxProbe+1))
+	if err == nil && len(body) > maxProbe {
+		err = fmt.Errorf("it is longer than %d bytes", maxProbe)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", from, err)
+	}
+	return body, nil
+}
+
+// metrics are what the admin listener measures.
+func (p *probe) metrics(ctx context.Context) ([]byte, error) { return p.fetch(ctx, p.admin+"/metrics") }
 
 // environment is what is known of the target.
 func (l *look) environment(sameMachine bool, policies []string) report.Target {

@@ -17,6 +17,7 @@ import (
 	"gatehouse/internal/load/gate"
 	"gatehouse/internal/load/plan"
 	"gatehouse/internal/load/report"
+	"gatehouse/internal/load/resources"
 	"gatehouse/internal/load/script"
 	"gatehouse/internal/machine"
 )
@@ -33,7 +34,8 @@ type Options struct {
 	Baseline     *report.Summary // nil: compare with nothing
 	BaselineName string
 	ToolVersion  string
-	Script       *script.Options // of a plan that needs one; nil for others
+	Script       *script.Options    // of a plan that needs one; nil for others
+	Watched      []resources.Source // what the target uses, beside its metrics
 	Progress     io.Writer
 	Terminal     bool // Progress is one: its last line is written over
 }
@@ -67,6 +69,11 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	p := newProgress(o.Progress, o.Terminal, o.Plan)
 	p.begin(run, before)
 	seconds := writeSeconds(files, o.Plan.Outcomes)
+	sources, unwatched := o.Watched, "no admin listener is known to be the target's (--target-admin), so no metrics were read"
+	if before.admin != nil {
+		sources, unwatched = append([]resources.Source{resources.Metrics(target.metrics)}, sources...), ""
+	}
+	watch := resources.Begin(ctx, sources...)
 	run.Result, err = load.Run(ctx, &load.Job{
 		Target: o.Target, Beside: o.Beside, Stages: o.Plan.Stages, Requests: o.Plan.Requests, Outcomes: o.Plan.Outcomes,
 		MaxInFlight: o.Plan.MaxInFlight, Timeout: o.Plan.Timeout, Seed: o.Seed, Script: record,
@@ -75,12 +82,15 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 			p.second(s)
 		},
 	})
-	failed := seconds.end(ctx)
+	watch.Stop(ctx)
+	failed := seconds.end(ctx, run)
 	p.end()
 	if err != nil {
 		return nil, errors.Join(err, files.remove())
 	}
 
+	run.Resources = watch.Usage(run.Result.Started, run.Result.Elapsed, o.Plan.Stages)
+	run.Resources.Why = cmp.Or(run.Resources.Why, unwatched)
 	after := target.lookAgain(ctx, before)
 	run.Environment.Target = before.environment(o.Loopback, run.Result.Connections.Policies)
 	run.Checks = gate.Evaluate(o.Plan.Gates, run.Result)
@@ -93,7 +103,7 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	}
 	failed = errors.Join(failed, record.end())
 	if o.Baseline != nil {
-		comparison, checks := report.Compare(o.BaselineName, o.Baseline, run)
+		comparison, checks := report.Compare(o.BaselineName, o.Baseline, report.Summarize(run))
 		run.Baseline = comparison
 		run.Checks = append(run.Checks, checks...)
 	}
@@ -177,7 +187,8 @@ func openOut(dir string) (f runFiles, err error) {
 // the target's latency.
 type secondsWriter struct {
 	seconds chan *load.Sample
-	lost    int // seconds that the disk was too slow for
+	lost    int            // seconds that the disk was too slow for
+	kept    report.Seconds // once it ended
 	ended   chan error
 }
 
@@ -187,6 +198,7 @@ func writeSeconds(f runFiles, outcomes []load.Outcome) *secondsWriter {
 	go func() {
 		var inSamples, inWindows error
 		for s := range w.seconds {
+			w.kept.Add(s)
 			if inSamples == nil {
 				inSamples = samples.Add(s)
 			}
@@ -214,12 +226,14 @@ func (w *secondsWriter) add(s *load.Sample) {
 	}
 }
 
-// end waits until all is on disk; a second, when the run was interrupted.
-func (w *secondsWriter) end(ctx context.Context) error {
+// end waits until all is on disk and gives the run its seconds; when it was
+// interrupted it waits for a second.
+func (w *secondsWriter) end(ctx context.Context, run *report.Run) error {
 	close(w.seconds)
 	var err error
 	select {
 	case err = <-w.ended:
+		run.Seconds = w.kept
 	case <-afterInterruption(ctx):
 		err = fmt.Errorf("%s, %s: the disk took too long", report.SamplesFile, report.WindowsFile)
 	}

@@ -2,12 +2,15 @@ package runner
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +55,22 @@ func TestRunWritesEverything(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	// Rendered again it is the same, to the byte.
+	again, err := report.Open(o.Out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := t.TempDir()
+	if err := report.Render(other, again, report.HTML); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"report.md", "report.html", "junit.xml"} {
+		fresh, err := os.ReadFile(filepath.Join(o.Out, name))
+		anew, err2 := os.ReadFile(filepath.Join(other, name))
+		if err := errors.Join(err, err2); err != nil || !bytes.Equal(fresh, anew) {
+			t.Errorf("%s: %v; want the same again", name, err)
+		}
+	}
 	// Again into the same folder: refused, and nothing of it touched.
 	before, _ := os.ReadFile(filepath.Join(o.Out, "summary.json"))
 	if run, err := Run(t.Context(), o); run != nil || err == nil || !strings.Contains(err.Error(), "earlier run") {
@@ -59,6 +78,49 @@ func TestRunWritesEverything(t *testing.T) {
 	}
 	if after, err := os.ReadFile(filepath.Join(o.Out, "summary.json")); err != nil || !bytes.Equal(before, after) {
 		t.Errorf("the earlier summary was changed (%v)", err)
+	}
+}
+
+// What the target uses is read where its admin listener is known to be its own,
+// before the run and after it.
+func TestRunWatchesTheTarget(t *testing.T) {
+	began := time.Now()
+	for _, tt := range []struct {
+		name, node, source, why string
+		metrics                 string
+		stages                  []int
+	}{
+		{"its own", "a", "metrics", "", "go_goroutines 3\n", []int{-1, 2}},
+		{"another node's", "b", "", "no admin listener is known to be the target's", "go_goroutines 3\n", []int{}},
+		{"that tells nothing", "a", "metrics", "it was silent in 2 of 2 readings, the first 0s into the run: /metrics has nothing", "<html>", []int{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := options(t, func(w http.ResponseWriter, r *http.Request) {
+				switch r.URL.Path {
+				case "/health":
+					fmt.Fprint(w, node("a", time.Since(began).Seconds()))
+				case "/environment":
+					fmt.Fprintf(w, `{"node": %q, "started_at": %q}`, tt.node, began.Format(time.RFC3339Nano))
+				case "/metrics":
+					fmt.Fprint(w, tt.metrics)
+				}
+			})
+			o.Admin = o.Target.String() + "/"
+			run, err := Run(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stages := []int{}
+			for _, s := range run.Resources.Stages {
+				stages = append(stages, s.Stage)
+				if s.Goroutines == nil || s.Goroutines.Max != 3 {
+					t.Errorf("%+v, want three goroutines", s)
+				}
+			}
+			if u := run.Resources; u.Source != tt.source || !strings.HasPrefix(u.Why, tt.why) || (u.Why == "") != (tt.why == "") || !slices.Equal(stages, tt.stages) {
+				t.Errorf("%+v; want it from %q, why %q, of the stages %v", u, tt.source, tt.why, tt.stages)
+			}
+		})
 	}
 }
 
