@@ -8,15 +8,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/internal/load/report"
+	"gatehouse/internal/load/suite"
 )
 
 func loadReportCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "report DIR",
-		Short: "Render a run's reports again from what its folder holds",
+		Short: "Render the reports of a run or a suite again from what its folder holds",
 		Long: `Writes report.md, report.html and junit.xml of a run anew, from the summary.json,
-samples.csv and windows.csv in its folder, which stay as they are. Nothing is
-measured or judged again.
+samples.csv and windows.csv in its folder, which stay as they are; those of a
+suite from its summary.json and its parts'. Nothing is measured or judged again.
 
 Exit codes: 0 done, whatever the run's verdict; 1 a page could not be written;
 2 wrong usage, or the folder holds no whole run.`,
@@ -24,6 +25,13 @@ Exit codes: 0 done, whatever the run's verdict; 1 a page could not be written;
 	}
 	out := c.Flags().String("out", "", "folder for the pages, without those of another run (default: DIR, where they replace the old ones)")
 	c.RunE = func(c *cobra.Command, args []string) error {
+		if s, err := suite.Read(args[0]); err == nil && *out == "" {
+			if err := suite.Render(args[0]); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s\nreports: %s\n", s.Headline(), filepath.Join(args[0], "report.html"))
+			return err
+		}
 		r, err := report.Open(args[0])
 		if err != nil {
 			return usageError{fmt.Errorf("nothing to render again: %w", err)}

@@ -80,6 +80,7 @@ func New(ctx context.Context, c Config, version string, log *slog.Logger) (_ *Ap
 	if err != nil {
 		return nil, err
 	}
+	metrics.ConnectionsInUse(store.InUse)
 	a := &App{ballast: ballast, config: c, log: log, store: store, metrics: metrics, limits: make(map[string]string)}
 	for name, p := range c.Policies {
 		a.limits[string(name)] = p.String()

@@ -38,6 +38,8 @@ type Store interface {
 	// About says what the database is and how it is set, for who wants to know
 	// what figures hold for.
 	About(ctx context.Context) (About, error)
+	// InUse is how many connections to the database are busy.
+	InUse() int
 	// Ping says whether the database can be read and written.
 	Ping(ctx context.Context) error
 	Close() error

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"runtime"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,6 +12,7 @@ import (
 
 // Metrics are all that a node counts.
 type Metrics struct {
+	inUse     atomic.Pointer[func() int]
 	requests  *prometheus.HistogramVec
 	faults    *prometheus.CounterVec
 	decisions *prometheus.CounterVec
@@ -95,15 +97,23 @@ func New(r prometheus.Registerer, version string) *Metrics {
 		Name: "gatehouse_gateway_calls_total",
 		Help: "Calls that the gateway sent on, by provider, how they ended (done, left: the client went away, cut: the provider broke off, failed, revoked, overdue, shutdown) and whether what they used had to be estimated.",
 	}, []string{"provider", "outcome", "estimated"})
+	m.inUse.Store(new(func() int { return 0 }))
+	inUse := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "gatehouse_store_busy_connections",
+		Help: "Connections to the database that are busy: of PostgreSQL's pool, or those that read SQLite.",
+	}, func() float64 { return float64((*m.inUse.Load())()) })
 	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "gatehouse_build_info",
 		Help:        "Always 1: the labels say which build this is.",
 		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
 	}, func() float64 { return 1 })
-	r.MustRegister(m.requests, m.faults, m.decisions, m.signUps, m.mail, m.store, m.jobs, m.jobsAge, m.tries, m.nodes, m.differs, m.events, m.missed, m.parked, m.calls, build,
+	r.MustRegister(m.requests, m.faults, m.decisions, m.signUps, m.mail, m.store, m.jobs, m.jobsAge, m.tries, m.nodes, m.differs, m.events, m.missed, m.parked, m.calls, build, inUse,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
+
+// ConnectionsInUse says whom to ask how many connections are busy.
+func (m *Metrics) ConnectionsInUse(count func() int) { m.inUse.Store(&count) }
 
 // Request returns the observer of one route's answers with one status.
 func (m *Metrics) Request(route, method, status string) prometheus.Observer {

@@ -38,8 +38,8 @@ type Source struct {
 // wanted are the metrics that are read. Several series of one are added up.
 var wanted = map[string]int{
 	"process_cpu_seconds_total": cpu, "process_resident_memory_bytes": memory, "process_open_fds": openFiles, "go_goroutines": goroutines,
-	"go_sql_in_use_connections": pool, // of the Prometheus client's collector for database/sql
-	"gatehouse_jobs":            jobs, // in the state "queued"
+	"gatehouse_store_busy_connections": pool,
+	"gatehouse_jobs":                     jobs, // in the state "queued"
 }
 
 // Metrics reads a target's /metrics, in Prometheus' text format, which fetch

@@ -32,7 +32,7 @@ func TestMetrics(t *testing.T) {
 		err        string
 	}{
 		{"a node's", told, reading{cpu: 12.5, memory: 3.5e7, goroutines: 17, openFiles: 9, jobs: 7}, ""},
-		{"another program's", "go_sql_in_use_connections{db_name=\"x\"} 5\n", reading{pool: 5}, ""},
+		{"another program's", "gatehouse_store_busy_connections{db_name=\"x\"} 5\n", reading{pool: 5}, ""},
 		{"without an end of line", "go_goroutines 1", reading{goroutines: 1}, ""},
 		{"a page", "<html>\n", nil, "nothing that is looked for"},
 		{"nothing", "", nil, "nothing that is looked for"},

@@ -17,14 +17,7 @@ import (
 	"gatehouse/internal/load/verify"
 )
 
-// The reference system's alert thresholds and traffic, from its report.
-const (
-	alertP95     = 100.0 // milliseconds
-	alertErrors  = 0.05
-	alertRefused = 1000.0 // an hour
-	alertUsed    = 0.70
-)
-
+// scenarios are the reference system's, from its report.
 var scenarios = []struct {
 	name string
 	rate float64 // requests a second
@@ -37,7 +30,7 @@ const unknown = "–"
 func sections(s *Summary) []section {
 	return []section{
 		summarySection(s), coverage(s), configuration(s), profile(s), throughput(s), latency(s), limits(s), errorsSection(s), connections(s),
-		comparison(s), resources(s), health(s), deployment(s), thresholds(s), issues(s), recommendations(s), readiness(s), nextReview(s),
+		comparison(s), resourcesSection(s), health(s), deployment(s), thresholds(s), issues(s), recommendations(s), readiness(s), nextReview(s),
 	}
 }
 
@@ -313,25 +306,6 @@ func deployment(s *Summary) section {
 	return sec
 }
 
-func thresholds(s *Summary) section {
-	sec := section{ID: "thresholds", Title: "Alert thresholds", Text: []string{"The reference system's thresholds, beside what was measured. Refusals are part of these plans, so that their number says nothing here."}}
-	t := table{Head: []string{"plan", "threshold", "measured:", "below it"}}
-	row := func(plan, threshold string, unit gate.Unit, v *float64, most float64) {
-		if v == nil {
-			t.add(plan, threshold, unknown, "not known")
-			return
-		}
-		t.add(plan, threshold, unit.Text(*v), map[bool]string{true: "yes", false: "no"}[*v < most])
-	}
-	for _, p := range s.plans() {
-		_, p95 := tally(p.run)
-		row(p.Name, "p95 of successes 100 ms", gate.Milliseconds, p95, alertP95)
-		row(p.Name, "errors 5 %", gate.Share, failed(p.run), alertErrors)
-	}
-	sec.Tables = []table{t}
-	return sec
-}
-
 func issues(s *Summary) section {
 	sec := section{ID: "issues", Title: "Issues"}
 	t := table{Head: []string{"part", "what"}}
@@ -418,9 +392,4 @@ func nextReview(s *Summary) section {
 	return section{ID: "review", Title: "Next review", Text: []string{fmt.Sprintf(
 		"By %s, 90 days after this one, or before that when traffic comes above %g/s, which is the most that a plan held, or when the deployment changes. gatehouse load suite --due says so.",
 		s.ReviewBy.Format("2 January 2006"), s.CoversRate)}}
-}
-
-// resources are what the target used, by the stages of each plan.
-func resources(*Summary) section {
-	return section{ID: "resources", Title: "Resources", Text: []string{"Not known."}}
 }

@@ -232,6 +232,9 @@ func (s *Store) Close() error {
 	return nil
 }
 
+// InUse is how many of the pool's connections are busy.
+func (s *Store) InUse() int { return int(s.pool.Stat().AcquiredConns()) }
+
 // Ping says whether the database can be read and written.
 func (s *Store) Ping(ctx context.Context) error {
 	return s.call(ctx, "ping", func(ctx context.Context, c *pgxpool.Conn) error {

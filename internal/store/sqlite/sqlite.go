@@ -148,6 +148,9 @@ func (s *Store) Close() error {
 	return err
 }
 
+// InUse is how many connections are busy that read.
+func (s *Store) InUse() int { return s.read.Stats().InUse }
+
 // Ping says whether the database can be read and, as far as the last write
 // shows, written. After a write that failed it tries one.
 func (s *Store) Ping(ctx context.Context) error {
