@@ -97,7 +97,7 @@ Of a histogram there are ` + "`_bucket`, `_sum` and `_count`" + `.
 			continue
 		}
 		ours++
-		if !regexp.MustCompile(`_(seconds|total|bytes|info|jobs|nodes|events|differs)$`).MatchString(name) {
+		if !regexp.MustCompile(`_(seconds|total|bytes|info|jobs|nodes|events|connections|differs)$`).MatchString(name) {
 			t.Errorf("%s: a metric's name ends with its unit or _total", name)
 		}
 		if !strings.HasSuffix(help, ".") {

@@ -71,6 +71,7 @@ func TestEachThingIsCountedInItsOwnSeries(t *testing.T) {
 		"gatehouse_rate_limit_decisions_total{outcome=denied,policy=onboarding}":               "1",
 		"gatehouse_sign_ups_total{outcome=created}":                                            "1",
 		"gatehouse_mail_domain_checks_total{outcome=unknown}":                                  "1",
+		"gatehouse_store_busy_connections{}":                                                   "0",
 		"gatehouse_store_duration_seconds{call=open,outcome=ok}":                               "1 of 1.5",
 		"gatehouse_cluster_nodes{}":                                                            "3",
 		"gatehouse_cluster_limit_differs{policy=api}":                                          "1",
@@ -83,9 +84,12 @@ func TestEachThingIsCountedInItsOwnSeries(t *testing.T) {
 
 func TestBuildIsTold(t *testing.T) {
 	r := prometheus.NewRegistry()
-	telemetry.New(r, "v1.2.3")
+	telemetry.New(r, "v1.2.3").ConnectionsInUse(func() int { return 4 })
 	all := ours(t, r)
-	if len(all) != 1 {
+	if busy := all["gatehouse_store_busy_connections{}"]; busy != "4" {
+		t.Errorf("%s connections are busy, want 4", busy)
+	}
+	if delete(all, "gatehouse_store_busy_connections{}"); len(all) != 1 {
 		t.Errorf("before anything happened there are %v", all)
 	}
 	for name, value := range all {

@@ -39,7 +39,7 @@ type Source struct {
 var wanted = map[string]int{
 	"process_cpu_seconds_total": cpu, "process_resident_memory_bytes": memory, "process_open_fds": openFiles, "go_goroutines": goroutines,
 	"gatehouse_store_busy_connections": pool,
-	"gatehouse_jobs":                     jobs, // in the state "queued"
+	"gatehouse_jobs":                   jobs, // in the state "queued"
 }
 
 // Metrics reads a target's /metrics, in Prometheus' text format, which fetch
