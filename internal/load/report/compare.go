@@ -101,7 +101,7 @@ func Environments(ours, theirs *Summary) []EnvironmentRow {
 	add("profile", ours.Profile, theirs.Profile)
 	add("verdict", cmp.Or(string(ours.Verdict), "told above"), string(theirs.Verdict)) // ours waits for this comparison
 	add("rate offered", perSecond(ours.Rate.Offered), perSecond(theirs.Rate.Offered))
-	a, b := facts(ours), facts(theirs)
+	a, b := Facts(ours), Facts(theirs)
 	for i, f := range a {
 		add("generator: "+f.Name, f.Generator, b[i].Generator)
 		add("target: "+f.Name, f.Target, b[i].Target)

@@ -11,14 +11,14 @@ import (
 	"gatehouse/internal/machine"
 )
 
-// fact is one line of the environment; what is not known is "".
-type fact struct{ Name, Generator, Target string }
+// Fact is one line of the environment; what is not known is "".
+type Fact struct{ Name, Generator, Target string }
 
 // Facts puts the generator's environment beside the target's.
-func (p *page) Facts() []fact { return facts(Summarize(p.Run)) }
+func (p *page) Facts() []Fact { return Facts(Summarize(p.Run)) }
 
-// facts are always the same ones in the same order.
-func facts(s *Summary) []fact {
+// Facts are always the same ones in the same order.
+func Facts(s *Summary) []Fact {
 	g, t := s.Environment.Generator, s.Environment.Target
 	theirs, shared, sent := machine.Facts{}, "", perSecond(s.Rate.Achieved)
 	if t.Facts != nil {
@@ -32,7 +32,7 @@ func facts(s *Summary) []fact {
 	if s.Interrupted {
 		sent = fmt.Sprintf("%s in %gs, interrupted", count(s.Requests.Sent), s.DurationSeconds)
 	}
-	return []fact{
+	return []Fact{
 		{"processor", g.CPU, theirs.CPU},
 		{"cores", whole(g.Cores), whole(theirs.Cores)},
 		{"memory", memory(g.MemoryBytes), memory(theirs.MemoryBytes)},
