@@ -48,6 +48,7 @@ const (
 type loadRun struct {
 	target, targetAdmin string
 	profile, out        string
+	folder              string // how a folder's name begins where out is none
 	baseline            string
 	seed                uint64
 	domain, via         string
@@ -57,7 +58,7 @@ type loadRun struct {
 }
 
 func loadRunCommand() *cobra.Command {
-	var l loadRun
+	l := loadRun{folder: "load"}
 	c := &cobra.Command{
 		Use:   "run PLAN",
 		Short: "Run a plan and write its reports",
@@ -83,19 +84,8 @@ A first run, with gatehouse serve on this machine:
   gatehouse admin customers purge --domain %s`, strings.Join(plans.Names(), ", "), loopbackDomain),
 		Args: exactly("PLAN"),
 	}
-	f := c.Flags()
-	f.StringVar(&l.target, "target", "http://127.0.0.1:8080", "URL of the API")
-	f.StringVar(&l.targetAdmin, "target-admin", "", "URL of the target's admin listener, which tells its machine, database and limits; none: don't ask (default on loopback http://127.0.0.1:9090)")
-	f.StringVar(&l.profile, "profile", "", "one of the plan's profiles; those inside have smoke, staging, production and reference")
-	f.StringVar(&l.out, "out", "", "folder for the reports (default load-PLAN-PROFILE-TIME)")
-	f.StringVar(&l.baseline, "baseline", "", "earlier run to compare with: its folder, its summary.json, a summary of k6 or vegeta, or one of "+strings.Join(baselines.Names(), ", ")+"; none: compare with nothing (default: what the plan says)")
-	f.Uint64Var(&l.seed, "seed", 0, "decides which request an arrival is, and what it picks (default: a random one)")
-	f.StringVar(&l.domain, "email-domain", "", "fills {{domain}}; needed off loopback (default on loopback "+loopbackDomain+")")
-	f.StringVar(&l.via, "clients-via", "", "how the plan's clients are told apart, instead of what it says: source (loopback addresses), forwarded (X-Forwarded-For, for a target that trusts this machine as a proxy) or none")
-	f.StringVar(&l.keysFile, "keys-file", "", "API keys, one a line, for plans that exchange them (default: customers sign up for the run)")
-	f.StringVar(&l.provider, "provider-listen", "127.0.0.1:11434", "where to listen as the provider Ollama, which is the target's GATEHOUSE_OLLAMA_BASE_URL; none: don't")
-	f.BoolVar(&l.yes, "yes", false, "send load to a target off loopback")
-	f.BoolVar(&l.json, "json", false, "print the summary as JSON")
+	l.flags(c)
+	c.Flags().StringVar(&l.baseline, "baseline", "", "earlier run to compare with: its folder, its summary.json, a summary of k6 or vegeta, or one of "+strings.Join(baselines.Names(), ", ")+"; none: compare with nothing (default: what the plan says)")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		l.seeded = c.Flags().Changed("seed")
 		o, err := l.options(args[0])
@@ -108,11 +98,7 @@ A first run, with gatehouse serve on this machine:
 		}
 		// A run must not die of a reader that has left: it still has its reports.
 		signal.Ignore(syscall.SIGPIPE)
-		peak := 0.0
-		for _, s := range o.Plan.Stages {
-			peak = max(peak, s.Rate)
-		}
-		if peak <= oneProcessor {
+		if o.Plan.Peak() <= oneProcessor {
 			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 		}
 		run, err := runner.Run(c.Context(), o)
@@ -132,6 +118,22 @@ A first run, with gatehouse serve on this machine:
 		return concluded
 	}
 	return c
+}
+
+// flags are those that load capacity has too.
+func (l *loadRun) flags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&l.target, "target", "http://127.0.0.1:8080", "URL of the API")
+	f.StringVar(&l.targetAdmin, "target-admin", "", "URL of the target's admin listener, which tells its machine, database and limits; none: don't ask (default on loopback http://127.0.0.1:9090)")
+	f.StringVar(&l.profile, "profile", "", "one of the plan's profiles; those inside have smoke, staging, production and reference")
+	f.StringVar(&l.out, "out", "", "folder for the reports (default "+l.folder+"-PLAN-PROFILE-TIME)")
+	f.Uint64Var(&l.seed, "seed", 0, "decides which request an arrival is, and what it picks (default: a random one)")
+	f.StringVar(&l.domain, "email-domain", "", "fills {{domain}}; needed off loopback (default on loopback "+loopbackDomain+")")
+	f.StringVar(&l.via, "clients-via", "", "how the plan's clients are told apart, instead of what it says: source (loopback addresses), forwarded (X-Forwarded-For, for a target that trusts this machine as a proxy) or none")
+	f.StringVar(&l.keysFile, "keys-file", "", "API keys, one a line, for plans that exchange them (default: customers sign up for the run)")
+	f.StringVar(&l.provider, "provider-listen", "127.0.0.1:11434", "where to listen as the provider Ollama, which is the target's GATEHOUSE_OLLAMA_BASE_URL; none: don't")
+	f.BoolVar(&l.yes, "yes", false, "send load to a target off loopback")
+	f.BoolVar(&l.json, "json", false, "print the summary as JSON")
 }
 
 // options checks all that can be wrong before anything is sent.
@@ -200,7 +202,7 @@ func (l *loadRun) options(name string) (o runner.Options, err error) {
 		o.Seed = uint64(uint32(time.Now().UnixNano())) // short enough to be typed
 	}
 	if o.Out == "" {
-		o.Out = strings.Join([]string{"load", o.Plan.Name, cmp.Or(o.Plan.Profile, "plain"), time.Now().UTC().Format("20060102T150405Z")}, "-")
+		o.Out = strings.Join([]string{l.folder, o.Plan.Name, cmp.Or(o.Plan.Profile, "plain"), time.Now().UTC().Format("20060102T150405Z")}, "-")
 	}
 	o.BaselineName = cmp.Or(l.baseline, o.Plan.Baseline)
 	if o.BaselineName != "" && o.BaselineName != none {
