@@ -51,6 +51,7 @@ type loadRun struct {
 	targets            []string
 	targetAdmin        string
 	profile, out       string
+	folder             string // how a folder's name begins where out is none
 	baseline           string
 	seed               uint64
 	domain, via        string
@@ -61,7 +62,7 @@ type loadRun struct {
 }
 
 func loadRunCommand() *cobra.Command {
-	var l loadRun
+	l := loadRun{folder: "load"}
 	c := &cobra.Command{
 		Use:   "run PLAN",
 		Short: "Run a plan and write its reports",
@@ -103,11 +104,7 @@ A first run, with gatehouse serve on this machine:
 		}
 		// A run must not die of a reader that has left: it still has its reports.
 		signal.Ignore(syscall.SIGPIPE)
-		peak := 0.0
-		for _, s := range o.Plan.Stages {
-			peak = max(peak, s.Rate)
-		}
-		if peak <= oneProcessor {
+		if o.Plan.Peak() <= oneProcessor {
 			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 		}
 		run, err := runner.Run(c.Context(), o)
@@ -134,7 +131,7 @@ func (l *loadRun) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&l.targets, "target", []string{"http://127.0.0.1:8080"}, "URL of the API; of several nodes, by comma, connections go to each in turn")
 	f.StringVar(&l.targetAdmin, "target-admin", "", "URL of the target's admin listener, which tells its machine, database and limits; none: don't ask (default on loopback http://127.0.0.1:9090)")
 	f.StringVar(&l.profile, "profile", "", "one of the plan's profiles; those inside have smoke, staging, production and reference")
-	f.StringVar(&l.out, "out", "", "folder for the reports (default load-PLAN-PROFILE-TIME)")
+	f.StringVar(&l.out, "out", "", "folder for the reports (default "+l.folder+"-PLAN-PROFILE-TIME)")
 	f.Uint64Var(&l.seed, "seed", 0, "decides which request an arrival is, and what it picks (default: a random one)")
 	f.StringVar(&l.domain, "email-domain", "", "fills {{domain}}; needed off loopback (default on loopback "+loopbackDomain+")")
 	f.StringVar(&l.via, "clients-via", "", "how the plan's clients are told apart, instead of what it says: source (loopback addresses), forwarded (X-Forwarded-For, for a target that trusts this machine as a proxy) or none")
@@ -222,7 +219,7 @@ func (l *loadRun) options(name string) (o runner.Options, err error) {
 		o.Seed = uint64(uint32(time.Now().UnixNano())) // short enough to be typed
 	}
 	if o.Out == "" {
-		o.Out = strings.Join([]string{"load", o.Plan.Name, cmp.Or(o.Plan.Profile, "plain"), time.Now().UTC().Format("20060102T150405Z")}, "-")
+		o.Out = strings.Join([]string{l.folder, o.Plan.Name, cmp.Or(o.Plan.Profile, "plain"), time.Now().UTC().Format("20060102T150405Z")}, "-")
 	}
 	o.BaselineName = cmp.Or(l.baseline, o.Plan.Baseline)
 	if o.BaselineName != "" && o.BaselineName != none {

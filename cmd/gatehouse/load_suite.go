@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,6 +67,7 @@ sent; 3 inconclusive; 130 interrupted.
 	}
 	f := c.Flags()
 	l.flags(f)
+	f.Lookup("out").Usage = "folder for the reports (default load-suite-PROFILE-TIME)"
 	f.StringVar(&l.baselines, "baseline", "", "folder of an earlier suite to compare with")
 	f.Float64Var(&l.maxRatio, "max-ratio", 2, "how many times as long each percentile may take as in the baseline, above 1")
 	f.Float64Var(&l.windows, "windows", 0, "how many windows a policy may take to be verified (default 1 in the profile smoke, else 5)")
@@ -109,7 +111,7 @@ func (l *loadSuite) run(c *cobra.Command) error {
 		return usageError{fmt.Errorf("--max-ratio %g: want above 1, and at most %d", l.maxRatio, highestRatio)}
 	}
 	if l.out == "" {
-		l.out = "load-suite-" + l.profile + "-" + time.Now().UTC().Format("20060102T150405Z")
+		l.out = "load-suite-" + cmp.Or(l.profile, "plain") + "-" + time.Now().UTC().Format("20060102T150405Z")
 	}
 	if l.baselines != "" {
 		if _, err := suite.Read(l.baselines); err != nil {

@@ -12,5 +12,6 @@
 // has an outcome, or is counted as unsent. The same counts are the target's.
 //
 // It knows nothing of Gatehouse's server, of plan files, gates or reports:
-// those are load/plan, load/gate and load/report; load/verify proves limits.
+// those are load/plan, load/gate and load/report; load/verify proves limits, and
+// load/capacity finds the highest rate that holds.
 package load

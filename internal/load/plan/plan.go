@@ -45,6 +45,14 @@ type Plan struct {
 	Hash string
 }
 
+// Peak is the highest rate of its stages.
+func (p *Plan) Peak() (peak float64) {
+	for _, s := range p.Stages {
+		peak = max(peak, s.Rate)
+	}
+	return peak
+}
+
 const profileKeys = "stages requests clients max_in_flight timeout outcomes gates baseline"
 
 // Parse reads a plan. The file's name is for messages alone.

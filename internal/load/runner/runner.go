@@ -54,16 +54,14 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	run := &report.Run{
 		ToolVersion: o.ToolVersion, Plan: o.Plan.Name, PlanHash: o.Plan.Hash, Profile: o.Plan.Profile, Seed: o.Seed,
 		Target: o.targets(), Stages: o.Plan.Stages, Clients: clientsInWords(o.Plan), Timeout: o.Plan.Timeout, Gates: len(o.Plan.Gates),
-		Environment: report.Environment{
-			Generator: report.Generator{Facts: machine.Read(), Go: runtime.Version(), GOMAXPROCS: runtime.GOMAXPROCS(0)},
-		},
 	}
 	record := newRecord(files.writes, o.Plan)
-	played, err := prepare(ctx, &o, record)
+	played, err := o.prepare(ctx, record.wrote)
 	if err != nil {
 		return nil, errors.Join(err, files.remove())
 	}
 	if played != nil {
+		record.script = played
 		defer played.Close()
 	}
 	p := newProgress(o.Progress, o.Terminal, o.Plan)
@@ -74,14 +72,10 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 		sources, unwatched = append([]resources.Source{resources.Metrics(target.metrics)}, sources...), ""
 	}
 	watch := resources.Begin(ctx, sources...)
-	run.Result, err = load.Run(ctx, &load.Job{
-		Target: o.Target, Beside: o.Beside, Stages: o.Plan.Stages, Requests: o.Plan.Requests, Outcomes: o.Plan.Outcomes,
-		MaxInFlight: o.Plan.MaxInFlight, Timeout: o.Plan.Timeout, Seed: o.Seed, Script: record,
-		Observe: func(s *load.Sample) {
-			seconds.add(s)
-			p.second(s)
-		},
-	})
+	run.Result, err = load.Run(ctx, o.job(record, func(s *load.Sample) {
+		seconds.add(s)
+		p.second(s)
+	}))
 	watch.Stop(ctx)
 	failed := seconds.end(ctx, run)
 	p.end()
@@ -91,12 +85,7 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 
 	run.Resources = watch.Usage(run.Result.Started, run.Result.Elapsed, o.Plan.Stages)
 	run.Resources.Why = cmp.Or(run.Resources.Why, unwatched)
-	after := target.lookAgain(ctx, before)
-	run.Environment.Target = before.environment(o.Loopback, run.Result.Connections.Policies)
-	run.Checks = gate.Evaluate(o.Plan.Gates, run.Result)
-	if check, ok := stayedUp(before, after, run.Result.Interrupted); ok {
-		run.Checks = append(run.Checks, check)
-	}
+	run.Environment, run.Checks = o.look(ctx, target, before, run.Result)
 	if played != nil {
 		run.Checks = append(run.Checks, played.Checks(ctx, run.Result.Interrupted)...)
 		run.Result.Interrupted = ctx.Err() != nil // comparing is part of the run
@@ -125,17 +114,37 @@ func (o *Options) targets() string {
 }
 
 // prepare gives the plan its script, if it needs one.
-func prepare(ctx context.Context, o *Options, record *record) (*script.Script, error) {
+func (o *Options) prepare(ctx context.Context, wrote func(a *load.Arrival, method, path string, status int)) (*script.Script, error) {
 	if o.Script == nil {
 		return nil, nil
 	}
-	o.Script.Progress, o.Script.Wrote = o.Progress, record.wrote
+	o.Script.Progress, o.Script.Wrote = o.Progress, wrote
 	played, err := script.Prepare(ctx, *o.Script)
 	if err != nil {
 		return nil, NotPreparedError{err}
 	}
-	record.plan, record.script = o.Plan, played
 	return played, nil
+}
+
+// job is the load of the plan.
+func (o *Options) job(s load.Script, observe func(*load.Sample)) *load.Job {
+	return &load.Job{
+		Target: o.Target, Beside: o.Beside, Stages: o.Plan.Stages, Requests: o.Plan.Requests, Outcomes: o.Plan.Outcomes,
+		MaxInFlight: o.Plan.MaxInFlight, Timeout: o.Plan.Timeout, Seed: o.Seed, Script: s, Observe: observe,
+	}
+}
+
+// look says, after the load, where it was sent from and to, and how the plan's
+// gates stand and the one on the target's process.
+func (o *Options) look(ctx context.Context, target *probe, before look, r *load.Result) (report.Environment, []gate.Check) {
+	checks := gate.Evaluate(o.Plan.Gates, r)
+	if check, ok := stayedUp(before, target.lookAgain(ctx, before), r.Interrupted); ok {
+		checks = append(checks, check)
+	}
+	return report.Environment{
+		Generator: report.Generator{Facts: machine.Read(), Go: runtime.Version(), GOMAXPROCS: runtime.GOMAXPROCS(0)},
+		Target:    before.environment(o.Loopback, r.Connections.Policies),
+	}, checks
 }
 
 // NotPreparedError is why a plan's script could not begin.
