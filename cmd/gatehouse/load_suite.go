@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime"
@@ -21,6 +23,7 @@ import (
 	"gatehouse/internal/load/gate"
 	"gatehouse/internal/load/report"
 	"gatehouse/internal/load/runner"
+	"gatehouse/internal/load/script"
 	"gatehouse/internal/load/suite"
 	"gatehouse/internal/load/verify"
 )
@@ -57,7 +60,8 @@ takes three windows of the longest limit, and 50 seconds. The other profiles run
 one thing after the other, and take three quarters of an hour.
 
 --due DIR asks instead whether the suite of that folder is to be run again: 90
-days after it, when it was no pass, or when --traffic is above what it held.
+days after it, when it was no pass or of a short profile (smoke, gate), or when
+--traffic is above what mixed held.
 
 Exit codes: 0 passed (or not due); 1 failed (or due); 2 wrong usage, nothing was
 sent; 3 inconclusive; 130 interrupted.
@@ -99,7 +103,9 @@ func (l *loadSuite) isDue(out io.Writer, now time.Time) error {
 // step is a part that can be run.
 type step struct {
 	part *suite.Part
-	run  func(context.Context) error // nil: it can't be run, and the part says why
+	// run reports whether it ran, beside what went wrong; nil: it can't be run, and
+	// the part says why.
+	run func(context.Context) (ran bool, err error)
 }
 
 func (l *loadSuite) run(c *cobra.Command) error {
@@ -120,7 +126,7 @@ func (l *loadSuite) run(c *cobra.Command) error {
 	}
 	steps, err := l.steps(c.ErrOrStderr())
 	if err == nil {
-		err = report.Folder(l.out)
+		err = l.folders()
 	}
 	if err != nil {
 		return usageError{err}
@@ -148,55 +154,64 @@ func (l *loadSuite) run(c *cobra.Command) error {
 	return errors.Join(written, l.concludeSuite(c.OutOrStdout(), s))
 }
 
-// steps prepares each part: what is wrong with one keeps it from being run, and
-// what is wrong with all is wrong usage.
-func (l *loadSuite) steps(progress io.Writer) (steps []step, err error) {
-	possible := 0
-	add := func(name string, run func(context.Context) error, err error) {
-		part := &suite.Part{Name: name, Reasons: []string{}}
-		if err != nil {
-			part.Why, run = err.Error(), nil
-		} else {
-			possible++
-		}
-		steps = append(steps, step{part, run})
+// folders makes the folder of the reports; it and its parts' are new, so that no
+// earlier run is taken for one of this suite.
+func (l *loadSuite) folders() error {
+	if err := report.Folder(l.out); err != nil {
+		return err
 	}
+	for _, name := range suite.Names() {
+		if _, err := os.Lstat(filepath.Join(l.out, name)); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s holds %s of an earlier suite: choose another folder with --out, or remove it", l.out, name)
+		}
+	}
+	return nil
+}
+
+// steps prepares each part. One that lacks something that has to be given can't
+// be run; anything else that is wrong is wrong usage.
+func (l *loadSuite) steps(progress io.Writer) (steps []step, err error) {
 	v := loadVerify{targets: l.targets, keysFile: l.keysFile, domain: l.domain, out: filepath.Join(l.out, suite.Verify), windows: l.windows, yes: l.yes}
 	if v.windows == 0 {
 		v.windows = map[bool]float64{true: 1, false: 5}[l.profile == smoke]
 	}
-	o, err := v.options()
-	if err == nil && o.Secret == "" {
-		err = errors.New("events can't be signed: set GATEHOUSE_STRIPE_WEBHOOK_SECRETS to the secret that the target has")
+	limits, err := v.options()
+	if err != nil {
+		return nil, err
 	}
-	o.Progress = progress
-	add(suite.Verify, func(ctx context.Context) error {
+	limits.Progress = progress
+	proof := step{&suite.Part{Name: suite.Verify, Reasons: []string{}}, func(ctx context.Context) (bool, error) {
 		if err := report.Folder(v.out); err != nil {
-			return err
+			return false, err
 		}
-		s, err := verify.Run(ctx, o)
+		s, err := verify.Run(ctx, limits)
 		if err != nil {
-			return err
+			return false, err
 		}
-		return verify.Write(v.out, s)
-	}, err)
-	var wrong error
-	for _, name := range []string{"onboarding", "credentials", "webhooks", "mixed"} {
+		return true, verify.Write(v.out, s)
+	}}
+	if limits.Secret == "" {
+		proof.part.Why, proof.run = "events can't be signed: set GATEHOUSE_STRIPE_WEBHOOK_SECRETS to the secret that the target has", nil
+	}
+	steps = append(steps, proof)
+	for _, name := range suite.Names()[1:] {
 		plan := l.loadRun
 		plan.out = filepath.Join(l.out, name)
 		if name != "credentials" {
 			plan.keysFile = ""
 		}
 		o, err := plan.options(name)
+		st := step{&suite.Part{Name: name, Reasons: []string{}}, func(ctx context.Context) (bool, error) {
+			run, err := runner.Run(ctx, o)
+			return run != nil, err
+		}}
+		if missing, ok := errors.AsType[script.MissingError](err); ok {
+			st.part.Why, st.run = missing.Error(), nil
+		} else if err != nil {
+			return nil, err
+		}
 		o.Progress = progress
-		wrong = err
-		add(name, func(ctx context.Context) error {
-			_, err := runner.Run(ctx, o)
-			return err
-		}, err)
-	}
-	if possible == 0 {
-		return nil, wrong
+		steps = append(steps, st)
 	}
 	return steps, nil
 }
@@ -206,18 +221,24 @@ func (l *loadSuite) steps(progress io.Writer) (steps []step, err error) {
 func (l *loadSuite) runSteps(ctx context.Context, steps []step) {
 	var beside sync.WaitGroup
 	for i, st := range steps {
-		if st.run == nil || ctx.Err() != nil {
-			continue
-		}
 		do := func() {
-			dir := filepath.Join(l.out, st.part.Name)
-			err := st.run(ctx)
-			if read := st.part.Read(dir); read == nil {
-				st.part.Ran = true
-			} else if err == nil {
-				err = read
+			if st.run == nil {
+				return
 			}
-			if err != nil {
+			if ctx.Err() != nil {
+				st.part.Why = suite.Interrupted
+				return
+			}
+			ran, err := st.run(ctx)
+			if ran {
+				read := st.part.Read(filepath.Join(l.out, st.part.Name))
+				st.part.Ran, err = read == nil, errors.Join(err, read)
+			}
+			switch {
+			case err == nil:
+			case !ran && ctx.Err() != nil:
+				st.part.Why = suite.Interrupted
+			default:
 				st.part.Why = err.Error()
 			}
 		}
@@ -259,7 +280,8 @@ func healthOf(ctx context.Context, from string) jsontext.Value {
 	if err != nil {
 		return nil
 	}
-	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil
 	}
@@ -274,8 +296,8 @@ func healthOf(ctx context.Context, from string) jsontext.Value {
 func (l *loadSuite) concludeSuite(out io.Writer, s *suite.Summary) error {
 	t := table{header: []string{"PART", "VERDICT", "WHY"}, json: s}
 	for _, p := range s.Parts {
-		verdict, why := string(p.Verdict), ""
-		if len(p.Reasons) > 0 {
+		verdict, why := string(p.Verdict), p.Why
+		if why == "" && len(p.Reasons) > 0 {
 			why = p.Reasons[0]
 		}
 		if !p.Ran {
@@ -291,6 +313,9 @@ func (l *loadSuite) concludeSuite(out io.Writer, s *suite.Summary) error {
 	}
 	if !l.json {
 		fmt.Fprintln(out, s.Headline())
+		for _, reason := range s.Reasons {
+			fmt.Fprintln(out, "  "+printable(reason))
+		}
 	}
 	_ = t.print(out, l.json)
 	if !l.json {

@@ -24,24 +24,33 @@ func TestLoadSuiteOfADeadTarget(t *testing.T) {
 	if err != nil || !strings.Contains(string(page), "webhooks was not run: events are signed") {
 		t.Errorf("report.md: %v; it does not say why webhooks was not run:\n%s", err, page)
 	}
-	if o := finish(t, gatehouse(t, "load", "suite", "--due", out)); o.code != exitFailed || !strings.Contains(o.stderr, "is no pass") {
+	if o := finish(t, gatehouse(t, "load", "suite", "--due", out)); o.code != exitFailed || !strings.Contains(o.stderr, "too short to tell") {
 		t.Errorf("due after a failure: exit code %d, %s", o.code, o.stderr)
 	}
 }
 
 func TestLoadSuiteUsage(t *testing.T) {
 	t.Parallel()
+	used := t.TempDir()
+	if err := os.Mkdir(used+"/mixed", 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for name, tt := range map[string]struct {
 		args []string
 		want string
 	}{
+		"an earlier part":   {[]string{"--profile", "smoke", "--out", used}, "holds mixed of an earlier suite"},
+		"no such windows":   {[]string{"--profile", "smoke", "--windows", "500"}, "--windows 500"},
+		"no such keys":      {[]string{"--profile", "smoke", "--keys-file", t.TempDir() + "/none"}, "--keys-file"},
 		"no such profile":   {[]string{"--profile", "smoky"}, `"smoky"`},
 		"off this machine":  {[]string{"--target", "https://api.example.com"}, "--yes"},
 		"nodes of two ways": {[]string{"--target", "http://127.0.0.1:1,https://127.0.0.1:2"}, "several targets"},
 		"no earlier suite":  {[]string{"--baseline", t.TempDir()}, "--baseline"},
 		"nothing to review": {[]string{"--due", t.TempDir()}, "summary.json"},
 	} {
-		o := finish(t, gatehouse(t, append([]string{"load", "suite", "--out", t.TempDir() + "/out"}, tt.args...)...))
+		c := gatehouse(t, append([]string{"load", "suite", "--out", t.TempDir() + "/out"}, tt.args...)...)
+		c.Env = append(c.Env, "GATEHOUSE_STRIPE_WEBHOOK_SECRETS=whsec_x")
+		o := finish(t, c)
 		if o.code != exitUsage || !strings.Contains(o.stderr, tt.want) {
 			t.Errorf("%s: exit code %d, want 2 and %q: %s%s", name, o.code, tt.want, o.stdout, o.stderr)
 		}

@@ -164,14 +164,20 @@ func (o *Options) Check() error {
 	hooks := slices.ContainsFunc(o.Plan.Requests, func(r load.Request) bool { return roleOf(r).webhooks != nil })
 	switch {
 	case hooks && o.Secret == "":
-		return errors.New("events are signed: set GATEHOUSE_STRIPE_WEBHOOK_SECRETS here to the secret that the target has")
+		return MissingError("events are signed: set GATEHOUSE_STRIPE_WEBHOOK_SECRETS here to the secret that the target has")
 	case hooks && len(o.Keys) > 0:
 		return errors.New("--keys-file is not for a plan with events: they change their customers' subscriptions and credits, so it signs up its own")
 	case !o.Loopback && len(o.Keys) == 0 && o.via() != load.ViaForwarded && !hooks:
-		return errors.New("the target is not on this machine, and one address may sign up few customers: give keys with --keys-file, or add --clients-via forwarded where the target trusts this machine as a proxy")
+		return MissingError("the target is not on this machine, and one address may sign up few customers: give keys with --keys-file, or add --clients-via forwarded where the target trusts this machine as a proxy")
 	}
 	return nil
 }
+
+// MissingError is what has to be given for a plan to be run; nothing else is
+// wrong.
+type MissingError string
+
+func (e MissingError) Error() string { return string(e) }
 
 // via is how the plan's clients are told apart, or could be.
 func (o *Options) via() load.Via {

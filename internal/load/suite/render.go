@@ -97,11 +97,18 @@ func junit(w io.Writer, s *Summary) error {
 	cases := report.NewSuite("load suite", s.StartedAt, time.Duration(s.Seconds*float64(time.Second)))
 	cases.Add("verdict", "gatehouse.suite", s.Verdict, s.Headline(), s.Headline()+"\n"+strings.Join(s.Reasons, "\n"))
 	for _, p := range s.Parts {
-		verdict, why := p.Verdict, strings.Join(p.Reasons, "\n")
-		if !p.Ran {
-			verdict, why = gate.Fail, "it was not run: "+p.Why
+		why := strings.Join(p.Reasons, "\n")
+		if p.Why != "" {
+			why = p.Why + "\n" + why
 		}
-		cases.Add(p.Name, "gatehouse.suite", verdict, p.Name+": "+string(verdict), why)
+		cases.Add(p.Name, "gatehouse.suite", p.Verdict, p.Name+": "+string(p.Verdict), why)
+		if c := p.Comparison; c != nil {
+			cases.Add(p.Name+" beside the earlier suite", "gatehouse.suite", c.Gate.Verdict, string(c.Gate.Verdict), strings.Join(c.Gate.Reasons, "\n"))
+		}
+	}
+	for _, h := range s.Health {
+		v, why := h.judge()
+		cases.Add("health of "+h.Target, "gatehouse.suite", v, why, why)
 	}
 	return cases.Write(w)
 }

@@ -87,7 +87,6 @@ func failed(r *report.Summary) *float64 {
 
 func summarySection(s *Summary) section {
 	sec := section{ID: "summary", Title: "Summary"}
-	sec.Text = append(sec.Text, s.Reasons...)
 	t := table{Head: []string{"part", "verdict", "what it came to"}}
 	for _, p := range s.Parts {
 		said := p.Why
@@ -247,7 +246,7 @@ func connections(s *Summary) section {
 
 func comparison(s *Summary) section {
 	sec := section{ID: "comparison", Title: "Comparison with an earlier suite"}
-	t := table{Head: []string{"plan", "gate", "change", "largest ratio", "its 95 % interval", "why"}}
+	t, unlike := table{Head: []string{"plan", "gate", "change", "largest ratio", "its 95 % interval", "why"}}, table{Head: []string{"plan", "differs", "then", "now"}}
 	for _, p := range s.Parts {
 		c := p.Comparison
 		if c == nil {
@@ -261,14 +260,20 @@ func comparison(s *Summary) section {
 				interval = fmt.Sprintf("%.2f to %.2f", *cell.Low, *cell.High)
 			}
 		}
+		for _, d := range c.Unlike {
+			unlike.add(p.Name, d.Fact, d.Old, d.New)
+		}
 		t.add(p.Name, string(c.Gate.Verdict), string(c.Change.Answer), worst, interval, strings.Join(c.Gate.Reasons, "; "))
 	}
 	if len(t.Rows) == 0 {
 		sec.Text = []string{"It was compared with none (--baseline)."}
 		return sec
 	}
-	sec.Text = []string{"Ratios are NEW/OLD of latencies. Each run's folder says where the environments differ."}
-	sec.Tables = []table{t}
+	sec.Text = []string{"Where the environments differ comes first: figures compare only as far as these do. Ratios are NEW/OLD of latencies."}
+	if len(unlike.Rows) > 0 {
+		sec.Tables = append(sec.Tables, unlike)
+	}
+	sec.Tables = append(sec.Tables, t)
 	return sec
 }
 
@@ -308,52 +313,42 @@ func deployment(s *Summary) section {
 
 func issues(s *Summary) section {
 	sec := section{ID: "issues", Title: "Issues"}
-	t := table{Head: []string{"part", "what"}}
-	for _, p := range s.Parts {
-		if !p.Ran {
-			t.add(p.Name, "not run: "+p.Why)
-		}
-		for _, r := range p.Reasons {
-			t.add(p.Name, r)
-		}
-		if p.run != nil {
-			for _, n := range p.run.Notes {
-				t.add(p.Name, "note: "+n)
-			}
+	sec.Text = s.Reasons
+	t := table{Head: []string{"part", "note"}}
+	for _, p := range s.plans() {
+		for _, n := range p.run.Notes {
+			t.add(p.Name, n)
 		}
 	}
-	if len(t.Rows) == 0 {
+	if len(sec.Text) == 0 {
 		sec.Text = []string{"None."}
-		return sec
 	}
-	sec.Tables = []table{t}
+	if len(t.Rows) > 0 {
+		sec.Tables = []table{t}
+	}
 	return sec
 }
 
 // recommendations follow from what was seen; each by a rule.
 func recommendations(s *Summary) section {
 	sec := section{ID: "recommendations", Title: "Recommendations"}
-	shared, failing := false, false
+	shared := false
 	var short []string
 	for _, p := range s.Parts {
-		failing = failing || !p.Ran || p.Verdict == gate.Fail
-		if p.run == nil {
-			continue
-		}
-		shared = shared || p.run.Environment.Target.SameMachine
 		if p.Verdict == gate.Inconclusive {
 			short = append(short, p.Name)
 		}
+		shared = shared || p.run != nil && p.run.Environment.Target.SameMachine
 	}
 	add := func(when bool, text string) {
 		if when {
 			sec.Text = append(sec.Text, text)
 		}
 	}
-	add(failing, "Don't release on this: see Issues, mend them, and run the suite again.")
+	add(s.Verdict == gate.Fail, "Don't release on this: see Issues, mend them, and run the suite again.")
 	add(len(short) > 0, "Run again what was inconclusive ("+strings.Join(short, ", ")+"), longer or on a quieter machine.")
 	add(shared, "Load and target shared a machine, so that these figures are a lower bound of what the target can do: measure capacity from another machine.")
-	add(s.CoversRate > 0 && s.CoversRate < scenarios[2].rate, fmt.Sprintf("Nothing above %g/s was tested: use a larger profile before traffic comes near it.", s.CoversRate))
+	add(s.CoversRate < scenarios[2].rate, fmt.Sprintf("All at once was not held above %g/s: use a larger profile before traffic comes near it.", s.CoversRate))
 	add(!slices.ContainsFunc(s.Parts, func(p *Part) bool { return p.Comparison != nil }), "Keep this folder: the next suite can be compared with it (--baseline).")
 	if sec.Text == nil {
 		sec.Text = []string{"None."}
@@ -372,16 +367,20 @@ func readiness(s *Summary) section {
 	}
 	t.add("every part was run", string(whole))
 	for _, p := range s.Parts {
-		if p.Ran {
-			t.add(p.Name, string(p.Verdict))
-		}
+		t.add(p.Name, string(p.Verdict))
 	}
+	sound := gate.Pass
+	for _, h := range s.Health {
+		v, _ := h.judge()
+		sound = worse(sound, v)
+	}
+	t.add("every target was up and well throughout", string(sound))
 	for _, sc := range scenarios {
 		verdict := "not tested"
 		if s.CoversRate >= sc.rate {
 			verdict = string(gate.Pass)
 		}
-		t.add(fmt.Sprintf("%s, %g/s, was held by a plan", sc.name, sc.rate), verdict)
+		t.add(fmt.Sprintf("%s, %g/s, was held by all at once", sc.name, sc.rate), verdict)
 	}
 	t.add("the whole", string(s.Verdict))
 	sec.Tables = []table{t}
@@ -390,6 +389,6 @@ func readiness(s *Summary) section {
 
 func nextReview(s *Summary) section {
 	return section{ID: "review", Title: "Next review", Text: []string{fmt.Sprintf(
-		"By %s, 90 days after this one, or before that when traffic comes above %g/s, which is the most that a plan held, or when the deployment changes. gatehouse load suite --due says so.",
+		"By %s, 90 days after this one, or before that when traffic comes above %g/s, which is the most that all at once held, or when the deployment changes. gatehouse load suite --due says so.",
 		s.ReviewBy.Format("2 January 2006"), s.CoversRate)}}
 }

@@ -45,19 +45,26 @@ type Summary struct {
 	Health      []Health     `json:"health"`
 	Verdict     gate.Verdict `json:"verdict"`
 	Reasons     []string     `json:"reasons"`
-	// CoversRate is the highest rate, in requests a second, that a plan held whose
-	// gates all passed; more traffic than that was not tested.
+	// CoversRate is the highest rate, in requests a second, that all at once held
+	// (mixed, where it passed); more traffic than that was not tested.
 	CoversRate float64   `json:"covers_rps"`
 	ReviewBy   time.Time `json:"review_by"`
 }
 
+// Names are the parts, in the order in which they are told.
+func Names() []string { return []string{Verify, "onboarding", "credentials", "webhooks", together} }
+
+// together is the plan that does what the others do at once.
+const together = "mixed"
+
 // Part is one run of the suite.
 type Part struct {
-	Name    string       `json:"name"` // a plan's, or Verify
-	Ran     bool         `json:"ran"`
-	Why     string       `json:"why,omitzero"` // it did not run
-	Verdict gate.Verdict `json:"verdict"`
-	Reasons []string     `json:"reasons"`
+	Name      string       `json:"name"` // one of Names
+	Ran       bool         `json:"ran"`
+	Why       string       `json:"why,omitzero"` // it did not run, or its reports are not whole
+	StartedAt time.Time    `json:"started_at,omitzero"`
+	Verdict   gate.Verdict `json:"verdict"`
+	Reasons   []string     `json:"reasons"`
 	// Comparison is with the same part of an earlier suite.
 	Comparison *compare.Comparison `json:"comparison,omitzero"`
 
@@ -72,6 +79,9 @@ type Health struct {
 	After  jsontext.Value `json:"after"`
 }
 
+// Interrupted is why a part did not run that would have.
+const Interrupted = "the suite was interrupted"
+
 // Read reads the summaries of a part that ran, from its folder.
 func (p *Part) Read(dir string) error {
 	if p.Name == Verify {
@@ -79,13 +89,13 @@ func (p *Part) Read(dir string) error {
 		if err := readJSON(filepath.Join(dir, summaryFile), p.verified); err != nil {
 			return err
 		}
-		if p.verified.Schema != verify.Schema {
-			return fmt.Errorf("%s: its schema is %.40q, want %q", dir, p.verified.Schema, verify.Schema)
+		if p.verified.Schema != verify.Schema || slices.Contains(p.verified.Policies, nil) || slices.Contains(p.verified.NotVerified, nil) {
+			return fmt.Errorf("%s is no folder of load verify, schema %q", dir, verify.Schema)
 		}
-		p.Verdict, p.Reasons = verify.AsGate(p.verified.Verdict), p.verified.Reasons
+		p.StartedAt, p.Verdict, p.Reasons = p.verified.StartedAt, verify.AsGate(p.verified.Verdict), slices.Clone(p.verified.Reasons)
 		for _, t := range p.verified.NotVerified {
 			if t.Policy != "api" { // its window is an hour, and its proof takes three
-				p.Verdict = max2(p.Verdict, gate.Inconclusive)
+				p.Verdict = worse(p.Verdict, gate.Inconclusive)
 				p.Reasons = append(p.Reasons, t.Policy+" was not verified: "+t.Why)
 			}
 		}
@@ -95,14 +105,19 @@ func (p *Part) Read(dir string) error {
 	if err != nil {
 		return err
 	}
-	p.run, p.Verdict, p.Reasons = s, s.Verdict, s.Reasons
+	p.run, p.StartedAt, p.Verdict, p.Reasons = s, s.StartedAt, s.Verdict, s.Reasons
 	return nil
 }
 
-// max2 is the worse verdict.
-func max2(a, b gate.Verdict) gate.Verdict {
-	order := []gate.Verdict{gate.Pass, gate.Inconclusive, gate.Fail}
-	if slices.Index(order, b) > slices.Index(order, a) {
+// worse is the worse verdict; one that is none is a failure.
+func worse(a, b gate.Verdict) gate.Verdict {
+	rank := func(v gate.Verdict) int {
+		return slices.Index([]gate.Verdict{gate.Fail, gate.Inconclusive, gate.Pass}, v)
+	}
+	if rank(a) < 0 || rank(b) < 0 {
+		return gate.Fail
+	}
+	if rank(b) < rank(a) {
 		return b
 	}
 	return a
@@ -114,7 +129,10 @@ func readJSON(file string, into any) error {
 		return err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxSummary))
+	text, err := io.ReadAll(io.LimitReader(f, maxSummary+1))
+	if err == nil && len(text) > maxSummary {
+		err = fmt.Errorf("it is longer than %d bytes", maxSummary)
+	}
 	if err == nil {
 		err = json.Unmarshal(text, into)
 	}
@@ -124,35 +142,66 @@ func readJSON(file string, into any) error {
 	return nil
 }
 
-// Conclude makes the verdict of the parts'. A part that did not run is a
-// failure; one that is inconclusive keeps the whole from a pass.
+// Conclude makes the verdict of the parts', of comparisons and of the targets'
+// health. A part that did not run is a failure; one that is inconclusive keeps
+// the whole from a pass.
 func (s *Summary) Conclude() {
 	s.Schema, s.Verdict, s.Reasons = Schema, gate.Pass, []string{}
 	s.CoversRate = 0
 	because := func(v gate.Verdict, format string, args ...any) {
-		s.Verdict = max2(s.Verdict, v)
+		s.Verdict = worse(s.Verdict, v)
 		s.Reasons = append(s.Reasons, fmt.Sprintf(format, args...))
 	}
 	for _, p := range s.Parts {
-		switch {
-		case !p.Ran && s.Interrupted:
-			because(gate.Inconclusive, "%s was not run: the suite was interrupted", p.Name)
-		case !p.Ran:
-			because(gate.Fail, "%s was not run: %s", p.Name, p.Why)
-		case p.Verdict != gate.Pass:
+		if !p.Ran {
+			if p.Verdict = gate.Fail; p.Why == Interrupted {
+				p.Verdict = gate.Inconclusive
+			}
+			because(p.Verdict, "%s was not run: %s", p.Name, p.Why)
+			continue
+		}
+		if p.Why != "" {
+			because(gate.Fail, "%s: its reports are not whole: %s", p.Name, p.Why)
+		}
+		if p.Verdict != gate.Pass {
 			because(p.Verdict, "%s: %s: %s", p.Name, p.Verdict, strings.Join(p.Reasons, "; "))
+		} else if p.Name == together && p.run != nil {
+			s.CoversRate = peak(p.run)
 		}
 		if c := p.Comparison; c != nil && c.Gate.Verdict != gate.Pass {
 			because(c.Gate.Verdict, "%s beside the earlier suite: %s: %s", p.Name, c.Gate.Verdict, strings.Join(c.Gate.Reasons, "; "))
 		}
-		if p.Ran && p.run != nil && p.Verdict == gate.Pass {
-			s.CoversRate = max(s.CoversRate, peak(p.run))
+	}
+	for _, h := range s.Health {
+		if v, why := h.judge(); v != gate.Pass {
+			because(v, "%s: %s", h.Target, why)
 		}
 	}
 	if s.Interrupted && s.Verdict == gate.Pass {
-		because(gate.Inconclusive, "the suite was interrupted")
+		because(gate.Inconclusive, Interrupted)
 	}
 	s.ReviewBy = s.StartedAt.Add(reviewAfter).UTC()
+}
+
+// judge compares what a target said before and after.
+func (h Health) judge() (gate.Verdict, string) {
+	type told struct {
+		Status string   `json:"status"`
+		Uptime *float64 `json:"uptime_seconds"`
+	}
+	var before, after told
+	statuses := []string{"ok", "degraded", "unavailable"}
+	switch {
+	case json.Unmarshal(h.Before, &before) != nil || before.Uptime == nil:
+		return gate.Inconclusive, "it did not say how it was before"
+	case json.Unmarshal(h.After, &after) != nil || after.Uptime == nil:
+		return gate.Fail, "it did not say how it was afterwards"
+	case *after.Uptime < *before.Uptime:
+		return gate.Fail, fmt.Sprintf("it was started anew, %.0f s before the end", *after.Uptime)
+	case slices.Index(statuses, after.Status) > slices.Index(statuses, before.Status) || !slices.Contains(statuses, after.Status):
+		return gate.Fail, fmt.Sprintf("it was %.20s before, and %.20s afterwards", before.Status, after.Status)
+	}
+	return gate.Pass, ""
 }
 
 func peak(r *report.Summary) (rate float64) {
@@ -186,14 +235,18 @@ func Read(dir string) (*Summary, error) {
 		return nil, fmt.Errorf("%s is no folder of load suite: its schema is %.40q, want %q", dir, s.Schema, Schema)
 	}
 	for _, p := range s.Parts {
+		if p == nil || !slices.Contains(Names(), p.Name) {
+			return nil, fmt.Errorf("%s names a part that there is not", dir)
+		}
 		if !p.Ran {
 			continue
 		}
-		if filepath.Base(p.Name) != p.Name {
-			return nil, fmt.Errorf("%s names the part %.40q", dir, p.Name)
-		}
+		at, verdict := p.StartedAt, p.Verdict
 		if err := p.Read(filepath.Join(dir, p.Name)); err != nil {
 			return nil, err
+		}
+		if !p.StartedAt.Equal(at) || p.Verdict != verdict {
+			return nil, fmt.Errorf("%s is of another run than %s is", filepath.Join(dir, p.Name), dir)
 		}
 	}
 	return s, nil
@@ -202,6 +255,8 @@ func Read(dir string) (*Summary, error) {
 // Due says why a suite is to be run again, "" while it is not.
 func (s *Summary) Due(now time.Time, traffic float64) string {
 	switch {
+	case s.Profile == "smoke" || s.Profile == "gate":
+		return fmt.Sprintf("the last suite, of %s, was of the profile %s, which is too short to tell how fast anything is", s.StartedAt.Format(time.DateOnly), s.Profile)
 	case s.Verdict != gate.Pass:
 		return fmt.Sprintf("the last suite, of %s, is no pass: %s", s.StartedAt.Format(time.DateOnly), s.Verdict)
 	case now.After(s.ReviewBy):

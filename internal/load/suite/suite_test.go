@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"gatehouse/internal/load"
+	"gatehouse/internal/load/compare"
 	"gatehouse/internal/load/gate"
 	"gatehouse/internal/load/report"
 	"gatehouse/internal/load/suite"
@@ -81,14 +82,50 @@ func TestConclude(t *testing.T) {
 	}{
 		{"all passed", all(), gate.Pass, 200, ""},
 		{"one was not run", all(&suite.Part{Name: "onboarding", Why: "no secret"}), gate.Fail, 200, "onboarding was not run: no secret"},
-		{"one failed", all(put(t, dir, "mixed", run(gate.Fail, 200, "too slow"))), gate.Fail, 50, "mixed: fail: too slow"},
-		{"one is inconclusive", all(put(t, dir, "mixed", run(gate.Inconclusive, 200, "too few"))), gate.Inconclusive, 50, "mixed: inconclusive: too few"},
+		{"one failed", all(put(t, dir, "mixed", run(gate.Fail, 200, "too slow"))), gate.Fail, 0, "mixed: fail: too slow"},
+		{"one is inconclusive", all(put(t, dir, "mixed", run(gate.Inconclusive, 200, "too few"))), gate.Inconclusive, 0, "mixed: inconclusive: too few"},
+		{"one came to nothing that is known", all(put(t, dir, "mixed", run("", 200))), gate.Fail, 0, "mixed: "},
+		{"one was interrupted", all(&suite.Part{Name: "onboarding", Why: suite.Interrupted}), gate.Inconclusive, 200, "interrupted"},
+		{"a report is not whole", all(unwhole(put(t, dir, "onboarding", run(gate.Pass, 50)))), gate.Fail, 200, "not whole: disk full"},
+		{"a comparison failed", all(compared(put(t, dir, "onboarding", run(gate.Pass, 50)))), gate.Fail, 200, "beside the earlier suite: fail: slower"},
 		{"a limit is violated", all(put(t, dir, suite.Verify, verified(verify.Violated))), gate.Fail, 200, "verify: fail"},
 		{"a limit is off", all(put(t, dir, suite.Verify, verified(verify.Proved, "api", "onboarding"))), gate.Inconclusive, 200, "onboarding was not verified: it is off"},
 	}
 	for _, tt := range tests {
 		if tt.s.Verdict != tt.verdict || tt.s.CoversRate != tt.covers || !strings.Contains(strings.Join(tt.s.Reasons, "\n"), tt.reason) || (tt.verdict == gate.Pass) != (len(tt.s.Reasons) == 0) {
 			t.Errorf("%s: %s, covers %g, %q; want %s, %g, %q", tt.name, tt.s.Verdict, tt.s.CoversRate, tt.s.Reasons, tt.verdict, tt.covers, tt.reason)
+		}
+	}
+}
+
+func unwhole(p *suite.Part) *suite.Part {
+	p.Why = "disk full"
+	return p
+}
+
+func compared(p *suite.Part) *suite.Part {
+	p.Comparison = &compare.Comparison{Gate: compare.Gate{Verdict: gate.Fail, Reasons: []string{"slower"}}}
+	return p
+}
+
+// A target is to be there, the same process, and as well as before.
+func TestConcludeOnHealth(t *testing.T) {
+	const well = `{"status": "ok", "uptime_seconds": 5}`
+	for name, tt := range map[string]struct {
+		before, after string
+		want          gate.Verdict
+	}{
+		"well":             {well, `{"status": "ok", "uptime_seconds": 65}`, gate.Pass},
+		"still degraded":   {`{"status": "degraded", "uptime_seconds": 5}`, `{"status": "degraded", "uptime_seconds": 65}`, gate.Pass},
+		"worse":            {well, `{"status": "degraded", "uptime_seconds": 65}`, gate.Fail},
+		"none of a status": {well, `{"status": "<b>", "uptime_seconds": 65}`, gate.Fail},
+		"started anew":     {well, `{"status": "ok", "uptime_seconds": 2}`, gate.Fail},
+		"gone":             {well, ``, gate.Fail},
+		"never asked":      {``, well, gate.Inconclusive},
+	} {
+		s := &suite.Summary{Health: []suite.Health{{Target: "http://a", Before: []byte(tt.before), After: []byte(tt.after)}}}
+		if s.Conclude(); s.Verdict != tt.want || (tt.want == gate.Pass) != (len(s.Reasons) == 0) {
+			t.Errorf("%s: %s, %q; want %s", name, s.Verdict, s.Reasons, tt.want)
 		}
 	}
 }
@@ -109,6 +146,9 @@ func TestDue(t *testing.T) {
 		{"with more traffic", began.AddDate(0, 0, 1), 51, gate.Pass, "above the 50/s"},
 		{"after a failure", began.AddDate(0, 0, 1), 0, gate.Fail, "is no pass"},
 	}
+	if short := (&suite.Summary{Profile: "smoke", Verdict: gate.Pass, StartedAt: began, ReviewBy: s.ReviewBy, CoversRate: 50}); short.Due(began, 0) == "" {
+		t.Error("20 seconds of each plan are no review for 90 days")
+	}
 	for _, tt := range tests {
 		s.Verdict = tt.verdict
 		if got := s.Due(tt.now, tt.traffic); (got == "") != (tt.due == "") || !strings.Contains(got, tt.due) {
@@ -127,7 +167,7 @@ func TestRender(t *testing.T) {
 			put(t, dir, suite.Verify, verified(verify.Proved, "api")), put(t, dir, "onboarding", run(gate.Fail, 50, "it | failed")),
 			{Name: "webhooks", Why: "no secret", Reasons: []string{}},
 		},
-		Health: []suite.Health{{Target: "http://127.0.0.1:1", Before: []byte(`{"status":"ok"}`)}},
+		Health: []suite.Health{{Target: "http://127.0.0.1:1", Before: []byte(`{"status":"ok","uptime_seconds":1}`)}},
 	}
 	s.Conclude()
 	if err := suite.Write(dir, s); err != nil {
@@ -172,6 +212,8 @@ func TestReadRefuses(t *testing.T) {
 		"another schema":           `{"schema": "gatehouse.load/1"}`,
 		"no JSON":                  `{`,
 		"a part out of its bounds": `{"schema": "gatehouse.suite/1", "parts": [{"name": "../x", "ran": true}]}`,
+		"no part":                  `{"schema": "gatehouse.suite/1", "parts": [null]}`,
+		"a folder above":           `{"schema": "gatehouse.suite/1", "parts": [{"name": "..", "ran": true}]}`,
 		"a part that is missing":   `{"schema": "gatehouse.suite/1", "parts": [{"name": "mixed", "ran": true}]}`,
 	} {
 		dir := t.TempDir()
@@ -181,5 +223,22 @@ func TestReadRefuses(t *testing.T) {
 		if s, err := suite.Read(dir); err == nil {
 			t.Errorf("%s: read %+v, want an error", name, s)
 		}
+	}
+}
+
+// A part's folder that another run has taken the place of is refused.
+func TestReadRefusesAnotherRun(t *testing.T) {
+	dir := t.TempDir()
+	s := &suite.Summary{Parts: []*suite.Part{put(t, dir, "mixed", run(gate.Fail, 50, "slow"))}}
+	s.Conclude()
+	if err := suite.Write(dir, s); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := suite.Read(dir); err != nil {
+		t.Fatal(err)
+	}
+	put(t, dir, "mixed", run(gate.Pass, 50))
+	if err := suite.Render(dir); err == nil || !strings.Contains(err.Error(), "another run") {
+		t.Errorf("rendered with another run's part: %v", err)
 	}
 }

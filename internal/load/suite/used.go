@@ -29,7 +29,7 @@ func thresholds(s *Summary) section {
 		_, p95 := tally(p.run)
 		row(p.Name, "p95 of successes 100 ms", gate.Milliseconds, p95, alertP95)
 		row(p.Name, "errors 5 %", gate.Share, failed(p.run), alertErrors)
-		row(p.Name, "70 % of the processors", gate.Share, busy(p.run), alertUsed)
+		row(p.Name, "70 % of the processors, by the node that was asked", gate.Share, busy(p.run), alertUsed)
 	}
 	sec.Tables = []table{t}
 	return sec
