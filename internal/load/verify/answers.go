@@ -71,16 +71,33 @@ func (e *Evidence) misset() *violation {
 // passes judges that an address whose failed authentications are refused is let
 // in with a valid key.
 func (e *Evidence) passes() Finding {
-	f := Finding{Property: "a valid key still passes", Verdict: Proved, Why: "it was let in while failures were refused"}
+	f := Finding{Property: "a valid key still passes", Verdict: Undecidable}
 	switch {
 	case len(e.of(Denied, burst)) == 0:
-		f.Verdict, f.Why = Undecidable, e.unless(false, "no failure was refused before it was tried")
-	case e.Passed == http.StatusTooManyRequests:
-		f.Verdict, f.Why = Violated, "it was refused with 429 as failures were"
-	case e.Passed < 200 || e.Passed >= 500 || e.Passed == http.StatusUnauthorized:
-		f.Verdict, f.Why = Undecidable, fmt.Sprintf("its request was answered %d (0: not at all)", e.Passed)
+		f.Why = e.unless(false, "no failure was refused before it was tried")
+		return f
+	case len(e.Passed) == 0:
+		f.Why = "there was no key that is let in otherwise"
+		return f
+	}
+	f.Verdict, f.Why = Proved, "it was let in while failures were refused"
+	for _, a := range e.Passed {
+		switch {
+		case a.letIn():
+		case a.Status == http.StatusTooManyRequests && a.Policy == e.Policy.Name:
+			f.Verdict, f.Why = Violated, e.Targets[a.Target]+" refused it as it did failures"
+			return f
+		default: // such as by a limit of the key's own, which others use up
+			f.Verdict, f.Why = Undecidable, fmt.Sprintf("%s answered it otherwise: %s", e.Targets[a.Target], a.told())
+		}
 	}
 	return f
+}
+
+// letIn says that the answer's key was taken for a valid one, whatever became of
+// its request.
+func (a *Answer) letIn() bool {
+	return a.Status >= 200 && a.Status < 500 && a.Status != http.StatusUnauthorized && a.Status != http.StatusTooManyRequests
 }
 
 // mistold finds a refusal whose body is wrong.

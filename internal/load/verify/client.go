@@ -81,6 +81,7 @@ type client struct {
 	secret string
 	run    string        // makes what it writes unlike any other run's
 	ahead  time.Duration // of the target's clock: for signatures, and nothing else
+	own    int           // requests for verify's own needs
 }
 
 // ownAddress reports whether loopback has an address for each client: IPv6 has
@@ -194,6 +195,7 @@ func (c *client) post(ctx context.Context, ask Ask, path string, h http.Header, 
 // first posts to the first target that answers.
 func (c *client) first(ctx context.Context, path, body string) (a Attempt, text []byte) {
 	for i := range c.nodes {
+		c.own++
 		if a, text = c.post(ctx, Ask{Target: i, Epoch: time.Now()}, path, http.Header{"Content-Type": {"application/json"}}, body); a.Err == "" {
 			break
 		}
@@ -214,12 +216,16 @@ func (c *client) signUp(ctx context.Context) (key string, err error) {
 }
 
 // validKey is a key that nobody else uses where there can be one, or "": of the
-// policy's that wants to see it pass.
+// policy's that wants to see it pass. One of a file is tried first, since one
+// that is none is rightly refused.
 func (c *client) validKey(ctx context.Context, o *Options) string {
 	switch {
 	case !c.policy.passes:
 		return ""
 	case len(o.Keys) > 0:
+		if slices.ContainsFunc(c.passes(ctx, o.Keys[0]), func(a Attempt) bool { return !a.letIn() }) {
+			return ""
+		}
 		return o.Keys[0]
 	case !o.Loopback:
 		return ""
@@ -231,16 +237,18 @@ func (c *client) validKey(ctx context.Context, o *Options) string {
 	return key
 }
 
-// passes asks with a valid key for what is refused for its body, which counts as
-// one of the key's other calls, and returns the status; 0 where there was none.
-func (c *client) passes(ctx context.Context, key string) int {
+// passes asks each node with a valid key for what is refused for its body, which
+// counts as one of the key's other calls.
+func (c *client) passes(ctx context.Context, key string) (all []Attempt) {
 	h := http.Header{"Content-Type": {"application/json"}, "X-Api-Key": {key}}
 	for i := range c.nodes {
-		if a, _ := c.post(ctx, Ask{Target: i, Epoch: time.Now()}, "/api/v1/usage/report", h, `{}`); a.Err == "" {
-			return a.Status
-		}
+		c.own++
+		ask := Ask{Target: i, Epoch: time.Now()}
+		a, _ := c.post(ctx, ask, "/api/v1/usage/report", h, `{}`)
+		a.Ask = ask
+		all = append(all, a)
 	}
-	return 0
+	return all
 }
 
 // readClock learns how far the target's clock is ahead: a signature has a time.

@@ -79,6 +79,38 @@ func TestSendOnce(t *testing.T) {
 	}
 }
 
+// Each node is asked whether a valid key still passes. A file's key that is none
+// is not: it would be refused rightly.
+func TestPasses(t *testing.T) {
+	t.Parallel()
+	var urls []string
+	for _, status := range []int{http.StatusUnprocessableEntity, http.StatusTooManyRequests} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("RateLimit-Policy", `"auth_failure";q=60;w=60`)
+			if r.Header.Get("X-Api-Key") == "none" {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			w.WriteHeader(status)
+		}))
+		defer s.Close()
+		urls = append(urls, s.URL)
+	}
+	nodes, err := find(t.Context(), parsed(t, urls...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(&Options{Loopback: true}, Policies()[5], nodes)
+	defer c.close()
+	e := &Evidence{Policy: c.policy, Targets: urls, Attempts: []Attempt{{Phase: burst, Outcome: Denied}}, Passed: c.passes(t.Context(), "key")}
+	if f := e.passes(); f.Verdict != Violated || !strings.Contains(f.Why, urls[1]) || c.own != 2 {
+		t.Errorf("%+v after %d requests; want the second node's refusal found", f, c.own)
+	}
+	if key := c.validKey(t.Context(), &Options{Keys: []string{"none"}}); key != "" {
+		t.Errorf("a key that is none is used: %q", key)
+	}
+}
+
 func FuzzReadAnswer(f *testing.F) {
 	f.Add("10", `"onboarding";q=10;w=60`, `"onboarding";r=9;t=51`)
 	f.Add("-1", `"";q=99999999999999999999;w=`, `x`)

@@ -29,7 +29,7 @@ type Evidence struct {
 	Dead     []string      // for each target why it was given up, or ""
 	Attempts []Attempt     // those that left, in the order of their numbers
 	Sent     int           // all requests, also those that prove nothing
-	Passed   int           // status of a valid key's request amid refusals; 0: none
+	Passed   []Attempt     // a valid key's request to each target amid refusals
 	Stopped  string        // why the scenario ended early, or ""
 	Jumped   time.Duration // how far this machine's clocks moved apart, if it matters
 }

@@ -94,8 +94,8 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 	// behind a proxy, it would have a place of onboarding's.
 	if o.Loopback && len(o.Keys) == 0 && slices.ContainsFunc(Policies(), func(p Policy) bool { return p.NeedsKey && chosen(p) }) {
 		c := newClient(&o, Policies()[0], nodes)
-		s.Requests.Overhead++
 		key, keyErr = c.signUp(ctx)
+		s.Requests.Overhead += c.own
 		c.close()
 	}
 	var overhead atomic.Int64
@@ -125,16 +125,15 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 			var e *Evidence
 			err := c.prepare(&o, key, keyErr)
 			if err == nil && p.signed {
-				overhead.Add(1)
 				c.readClock(ctx)
 			}
 			if valid := c.validKey(ctx, &o); p.passes && valid != "" {
-				overhead.Add(2) // to get it and to use it
-				subject.Pass = func(ctx context.Context) int { return c.passes(ctx, valid) }
+				subject.Pass = func(ctx context.Context) []Attempt { return c.passes(ctx, valid) }
 			}
 			if err == nil {
 				e, err = Try(ctx, subject)
 			}
+			overhead.Add(int64(c.own))
 			trials[i] = newTrial(p.Name, subject.Alone, e, err)
 			untried, ok := errors.AsType[*UntriedError](err)
 			trials[i].skipped = ok && untried.Configured && !named

@@ -15,11 +15,11 @@ import (
 // Subject is one policy of one target, and how to ask it.
 type Subject struct {
 	Policy   Policy
-	Targets  []string                           // as reports name them
-	Alone    bool                               // nobody else can have used the key
-	Pass     func(context.Context) (status int) // with a valid key, from the same client; nil: not tried
-	Patience time.Duration                      // how long none may answer
-	Windows  float64                            // how long it may take; one pass is made in any case
+	Targets  []string                        // as reports name them
+	Alone    bool                            // nobody else can have used the key
+	Pass     func(context.Context) []Attempt // to each target with a valid key, from the same client; nil: not tried
+	Patience time.Duration                   // how long none may answer
+	Windows  float64                         // how long it may take; one pass is made in any case
 	Longest  time.Duration
 	// Send makes one request. It sets of the Attempt what it was asked, the
 	// instants, and the answer or why there is none.
