@@ -40,6 +40,7 @@ type fake struct {
 	off        bool
 	dead       int // node that can't be reached, from 1
 	diesAt     time.Duration
+	backAt     time.Duration // 0: never
 	revoked    time.Duration
 	others     time.Duration // somebody else asks, so often
 	usedBefore int
@@ -77,7 +78,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 func (f *fake) send(ctx context.Context, ask Ask) (a Attempt) {
 	a.Sent = time.Since(ask.Epoch)
-	if ask.Target == f.dead-1 && time.Since(f.began) >= f.diesAt {
+	if at := time.Since(f.began); ask.Target == f.dead-1 && at >= f.diesAt && (f.backAt == 0 || at < f.backAt) {
 		a.Received, a.Err, a.Unsent = a.Sent, "connection refused", true
 		return a
 	}

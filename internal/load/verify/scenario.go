@@ -165,7 +165,7 @@ func (s *scenario) straddle(ctx context.Context) error {
 
 // open learns the limit from each target's first answer.
 func (s *scenario) open(ctx context.Context) error {
-	_ = s.send(ctx, opening, s.alive(), 0) // what it came to is in the answers
+	_ = s.send(ctx, opening, max(s.alive(), 1), 0) // what it came to is in the answers
 	switch {
 	case ctx.Err() != nil:
 		return &UntriedError{Why: "it was interrupted"}
@@ -315,10 +315,11 @@ func (s *scenario) sendOnce(ctx context.Context, p phase, plain, spoofed int) er
 		})
 	}
 	wg.Wait()
-	unclear := 0
+	unclear, unsent := 0, 0
 	for _, a := range made {
 		if a.Unsent {
 			s.Dead[a.Target] = a.Err
+			unsent++
 			continue
 		}
 		s.Attempts = append(s.Attempts, a)
@@ -329,7 +330,10 @@ func (s *scenario) sendOnce(ctx context.Context, p phase, plain, spoofed int) er
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if unclear > 0 && unclear == len(made) {
+	if unsent > 0 && unsent == len(made) { // it may be for others to answer
+		return s.sendOnce(ctx, p, plain, spoofed)
+	}
+	if unclear > 0 && unclear+unsent == len(made) {
 		s.Stopped = fmt.Sprintf("from request %d on no answer was the policy's: %s", made[0].N, made[0].told())
 		return errEnough
 	}

@@ -162,6 +162,51 @@ func TestTroubleIsUndecidable(t *testing.T) {
 	}
 }
 
+// A target that is killed and comes back is waited for, in whichever step, and
+// what it was to be asked then it is asked.
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	for step, away := range map[string]struct{ from, to time.Duration }{
+		"opening":      {0, 3 * time.Second},
+		"first return": {9500 * time.Millisecond, 12 * time.Second},
+		"fill":         {15 * time.Second, 18 * time.Second},
+		"freed":        {20 * time.Second, 21 * time.Second},
+	} {
+		t.Run(step, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(1, 10, 10*time.Second)
+				f.dead, f.diesAt, f.backAt = 1, away.from, away.to
+				e, err := Try(t.Context(), Subject{Policy: Policies()[0], Targets: []string{"one"}, Alone: true, Windows: 1, Patience: 30 * time.Second, Send: f.send})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, f := range Judge(e) {
+					if f.Verdict != Proved || e.Stopped != "" {
+						t.Errorf("stopped %q: %s is %s: %s", e.Stopped, f.Property, f.Verdict, f.Why)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A single request that could not be sent is for another target to answer.
+func TestADeadTargetSkipsNoStep(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(1, 10, 10*time.Second)
+		s := &scenario{epoch: f.began, subject: Subject{Send: f.send}, Evidence: Evidence{Policy: Policies()[0], Dead: make([]string, 2)}}
+		f.nodes, f.dead = 2, 2
+		if err := s.sendOnce(t.Context(), retry, 1, 0); err != nil || len(s.Attempts) != 1 || s.Dead[1] == "" {
+			t.Errorf("%v, %d answers; want the living target's", err, len(s.Attempts))
+		}
+		f.dead = 1
+		if err := s.sendOnce(t.Context(), retry, 1, 0); !errors.Is(err, errEnough) || !strings.HasPrefix(s.Stopped, "no target answers any more: ") {
+			t.Errorf("%v, stopped %q; want it to end", err, s.Stopped)
+		}
+	})
+}
+
 // A window that somebody has begun is left to end first.
 func TestAUsedWindowIsRested(t *testing.T) {
 	t.Parallel()
