@@ -37,9 +37,10 @@ func (e *Evidence) misstated() *violation {
 	return e.misset()
 }
 
-// misset finds two answers whose X-RateLimit-Reset can't both be right: less the
-// t of RateLimit it is the time on the target's clock when it decided, give or
-// take a second each for rounding up. Which time that is, nobody outside knows.
+// misset finds two answers whose X-RateLimit-Reset can't both be right by one
+// clock that goes on: less the t of RateLimit it is the time on the target's
+// clock when it decided, give or take a second each for rounding up. Which time
+// that is, and whether somebody set it, nobody outside knows.
 func (e *Evidence) misset() *violation {
 	var ahead, behind *Attempt
 	latest, earliest := 0.0, 0.0
@@ -61,8 +62,8 @@ func (e *Evidence) misset() *violation {
 	}
 	if drift := (ahead.Received - behind.Sent).Abs().Seconds() / clockDrift; latest-earliest > 2.01+drift {
 		return &violation{
-			why:     fmt.Sprintf("X-RateLimit-Reset of requests %d and %d can't both be right: they are %.1f s apart beyond what time passed and rounding allow", ahead.N, behind.N, latest-earliest-2),
-			witness: []*Attempt{ahead, behind},
+			why:     fmt.Sprintf("X-RateLimit-Reset of requests %d and %d can't both be right by one clock: they are %.1f s apart beyond what time passed and rounding allow", ahead.N, behind.N, latest-earliest-2),
+			witness: []*Attempt{ahead, behind}, clock: true,
 		}
 	}
 	return nil

@@ -46,6 +46,7 @@ type fake struct {
 	usedBefore int
 	crawls     time.Duration // each answer takes so long
 	skew       time.Duration // of its wall clock
+	setAt      time.Duration // when somebody sets it an hour on
 
 	mu      sync.Mutex
 	rnd     *rand.Rand
@@ -138,6 +139,9 @@ func (f *fake) answer(ask Ask) Answer {
 	reset := wait
 	if f.misresets {
 		reset = f.window
+	}
+	if f.setAt > 0 && now.Sub(f.began) > f.setAt {
+		reset += time.Hour
 	}
 	h.Set("X-RateLimit-Reset", strconv.FormatInt(now.Add(reset+f.skew).Unix()+1, 10))
 	h.Set("RateLimit-Policy", fmt.Sprintf("\"onboarding\";q=%d;w=%d", f.limit, int(math.Ceil(f.window.Seconds()))))
