@@ -40,8 +40,9 @@ type verified struct {
 		} `json:"findings"`
 	} `json:"policies"`
 	NotVerified []struct {
-		Policy string `json:"policy"`
-		Why    string `json:"why"`
+		Policy  string `json:"policy"`
+		Why     string `json:"why"`
+		TooLong bool   `json:"too_long"`
 	} `json:"not_verified"`
 	Reasons []string `json:"reasons"`
 }
@@ -127,6 +128,11 @@ func TestLoadVerifyOff(t *testing.T) {
 	o, v := runVerify(t, nil, "--target", n.url, "--windows", "1")
 	if o.code != exitOK || len(v.Policies) != 1 || len(v.NotVerified) != 5 {
 		t.Errorf("exit code %d, %d verified and %d not; want auth_failure alone:\n%s%s", o.code, len(v.Policies), len(v.NotVerified), o.stdout, o.stderr)
+	}
+	for _, p := range v.NotVerified {
+		if p.TooLong != slices.Contains([]string{"credential_exchange", "api"}, p.Policy) {
+			t.Errorf("%s: too long: %t, and %q", p.Policy, p.TooLong, p.Why)
+		}
 	}
 	for _, want := range []string{"onboarding: NOT VERIFIED: it is off", "api: NOT VERIFIED: its window is 1h0m0s", "stripe_webhook: NOT VERIFIED: nothing can sign", "webhook_unauthentic: NOT VERIFIED: its first answer was not its own: 503"} {
 		if !strings.Contains(o.stderr, want) {

@@ -66,8 +66,9 @@ type Trial struct {
 	Denied   int       `json:"denied"`
 	Unclear  int       `json:"unclear"`
 	Verdict  Verdict   `json:"verdict"`
-	Why      string    `json:"why,omitzero"`   // nothing could be asked
-	Ended    string    `json:"ended,omitzero"` // early: why
+	Why      string    `json:"why,omitzero"`      // nothing could be asked
+	TooLong  bool      `json:"too_long,omitzero"` // that is, the window is for one whom nobody named
+	Ended    string    `json:"ended,omitzero"`    // early: why
 	Findings []Finding `json:"findings"`
 	skipped  bool
 }
@@ -135,10 +136,11 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 			}
 			overhead.Add(int64(c.own))
 			trials[i] = newTrial(p.Name, subject.Alone, e, err)
-			untried, ok := errors.AsType[*UntriedError](err)
-			trials[i].skipped = ok && untried.Configured && !named
+			if untried, ok := errors.AsType[*UntriedError](err); ok {
+				trials[i].skipped, trials[i].TooLong = untried.Configured && !named, untried.TooLong
+			}
 			if trials[i].skipped {
-				say("NOT VERIFIED: " + untried.Why)
+				say("NOT VERIFIED: " + trials[i].Why)
 			} else {
 				say(string(trials[i].Verdict))
 			}

@@ -20,7 +20,7 @@ type Subject struct {
 	Pass     func(context.Context) []Attempt // to each target with a valid key, from the same client; nil: not tried
 	Patience time.Duration                   // how long none may answer
 	Windows  float64                         // how long it may take; one pass is made in any case
-	Longest  time.Duration
+	Longest  time.Duration                   // window that is tried; 0: any
 	// Send makes one request. It sets of the Attempt what it was asked, the
 	// instants, and the answer or why there is none.
 	Send func(context.Context, Ask) Attempt
@@ -52,6 +52,8 @@ type UntriedError struct {
 	Why string
 	// Configured is for what an operator chose: it is off, or not set up.
 	Configured bool
+	// TooLong is for a window that is longer than Subject.Longest.
+	TooLong bool
 }
 
 func (u *UntriedError) Error() string { return u.Why }
@@ -192,7 +194,7 @@ func (s *scenario) open(ctx context.Context) error {
 	case s.Limit > largest || s.Window > 24*time.Hour:
 		return &UntriedError{Why: fmt.Sprintf("its limit, %d in %s, is more than verify tries: %d in a day", s.Limit, s.Window, largest)}
 	case s.subject.Longest > 0 && s.Window > s.subject.Longest:
-		return &UntriedError{Why: fmt.Sprintf("its window is %s: name it with --policy %s to wait for so long", s.Window, s.Policy.Name), Configured: true}
+		return &UntriedError{Why: fmt.Sprintf("its window is %s: name it with --policy %s to wait for so long", s.Window, s.Policy.Name), Configured: true, TooLong: true}
 	}
 	return nil
 }
