@@ -118,7 +118,7 @@ func (e *Evidence) spoofed(all, plain *violation) Finding {
 	const property = "header fields buy nothing"
 	if all != nil && plain == nil {
 		v := *all
-		v.why += ", some of them with header fields that claim other clients (unless the target was told to trust this machine as a proxy)"
+		v.why += ", some of them with header fields that claim other clients (where the target trusts this machine as a proxy, add --clients-via forwarded)"
 		return e.weigh(property, &v, "")
 	}
 	refused := 0

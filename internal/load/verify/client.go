@@ -82,19 +82,25 @@ type client struct {
 	run    string        // makes what it writes unlike any other run's
 	ahead  time.Duration // of the target's clock: for signatures, and nothing else
 	own    int           // requests for verify's own needs
+	// forwarded is the X-Forwarded-For of all its requests, or "".
+	forwarded string
 }
 
 // ownAddress reports whether loopback has an address for each client: IPv6 has
 // one in all.
 func ownAddress(nodes []node) bool { return strings.Contains(nodes[0].addr, ".") }
 
-// newClient makes a client, on loopback at an address that nobody else has.
+// newClient makes a client, at an address that nobody else has where there is
+// one: in the blocks that load run's clients are in, too.
 func newClient(o *Options, p Policy, nodes []node) *client {
 	c := &client{policy: p, nodes: nodes, domain: o.Domain, secret: o.Secret, run: strings.ToLower(rand.Text()[:12])}
 	dialer := &net.Dialer{Timeout: requestTimeout}
-	if o.Loopback && ownAddress(nodes) { // in 127.16.0.0 to 127.239.255.255, where load run's clients are, too
-		var b [3]byte
-		rand.Read(b[:])
+	var b [3]byte
+	rand.Read(b[:])
+	switch {
+	case o.Via == load.ViaForwarded:
+		c.forwarded = fmt.Sprintf("198.%d.%d.%d", 18+b[0]%2, b[1], b[2]) // RFC 2544's, for benchmarks
+	case o.Loopback && ownAddress(nodes):
 		dialer.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 16+b[0]%224, b[1], b[2])}
 	}
 	for _, n := range nodes {
@@ -133,7 +139,7 @@ func (c *client) send(ctx context.Context, ask Ask) Attempt {
 		body = c.signUpBody(ask.N)
 	}
 	if ask.Spoofed {
-		claim := fmt.Sprintf("198.18.%d.%d", ask.N>>8&255, ask.N&255) // RFC 2544's, for benchmarks
+		claim := fmt.Sprintf("198.18.%d.%d", ask.N>>8&255, ask.N&255)
 		for _, name := range []string{"X-Forwarded-For", "X-Real-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "X-Client-Ip", "X-Cluster-Client-Ip"} {
 			h.Set(name, claim)
 		}
@@ -165,6 +171,9 @@ func (c *client) post(ctx context.Context, ask Ask, path string, h http.Header, 
 	req, err := http.NewRequestWithContext(traced, http.MethodPost, c.nodes[ask.Target].url.JoinPath(path).String(), io.NopCloser(strings.NewReader(body)))
 	if err != nil {
 		return Attempt{Err: err.Error(), Unsent: true}, nil
+	}
+	if c.forwarded != "" { // a proxy's word, so it is no claim that buys nothing
+		h.Set("X-Forwarded-For", c.forwarded)
 	}
 	req.Header, req.ContentLength = h, int64(len(body))
 	a.Sent = time.Since(ask.Epoch)
@@ -227,7 +236,7 @@ func (c *client) validKey(ctx context.Context, o *Options) string {
 			return ""
 		}
 		return o.Keys[0]
-	case !o.Loopback:
+	case !o.apart():
 		return ""
 	}
 	key, err := c.signUp(ctx)

@@ -15,6 +15,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"gatehouse/internal/load"
 )
 
 // Options is what a verification needs to know.
@@ -22,7 +24,8 @@ type Options struct {
 	Targets     []*url.URL
 	Loopback    bool     // they are on this machine, where a client can have an address of its own
 	Policies    []string // by name; none: all that end in reasonable time
-	Keys        []string // API keys; none: on loopback, one of a sign-up's
+	Keys        []string // API keys; none: where clients are apart, one of a sign-up's
+	Via         load.Via // load.ViaForwarded: by X-Forwarded-For, where targets trust this machine as a proxy; "": by address
 	Domain      string   // of sign-ups
 	Secret      string   // that signs webhooks, or ""
 	Windows     float64
@@ -30,6 +33,9 @@ type Options struct {
 	ToolVersion string
 	Progress    io.Writer
 }
+
+// apart reports whether each client can have an address of its own.
+func (o *Options) apart() bool { return o.Loopback || o.Via == load.ViaForwarded }
 
 // Schema is the version of a verification's summary.json.
 const Schema = "gatehouse.verify/1"
@@ -93,7 +99,7 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 	var key string
 	// The sign-up comes before all else: were all clients one for the target, as
 	// behind a proxy, it would have a place of onboarding's.
-	if o.Loopback && len(o.Keys) == 0 && slices.ContainsFunc(Policies(), func(p Policy) bool { return p.NeedsKey && chosen(p) }) {
+	if o.apart() && len(o.Keys) == 0 && slices.ContainsFunc(Policies(), func(p Policy) bool { return p.NeedsKey && chosen(p) }) {
 		c := newClient(&o, Policies()[0], nodes)
 		key, keyErr = c.signUp(ctx)
 		s.Requests.Overhead += c.own
@@ -117,7 +123,7 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 			c := newClient(&o, p, nodes)
 			defer c.close()
 			subject := Subject{Policy: p, Targets: s.Targets, Windows: o.Windows, Patience: o.Patience, Send: c.send, Say: say}
-			if subject.Alone = o.Loopback && !p.Shared && ownAddress(nodes); p.NeedsKey {
+			if subject.Alone = (c.forwarded != "" || o.Loopback && ownAddress(nodes)) && !p.Shared; p.NeedsKey {
 				subject.Alone = len(o.Keys) == 0
 			}
 			if !named {
@@ -162,8 +168,8 @@ func (c *client) prepare(o *Options, key string, err error) error {
 		c.key = o.Keys[len(o.Keys)-1]
 	case len(o.Keys) > 0:
 		c.key = o.Keys[0]
-	case !o.Loopback:
-		return &UntriedError{Why: "it needs an API key: add --keys-file", Configured: true}
+	case !o.apart():
+		return &UntriedError{Why: "it needs an API key: add --keys-file, or --clients-via forwarded for a target that trusts this machine as a proxy", Configured: true}
 	default:
 		c.key = key
 		return err
