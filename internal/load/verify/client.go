@@ -183,7 +183,7 @@ func (c *client) post(ctx context.Context, ask Ask, path string, h http.Header, 
 		if inner, ok := errors.AsType[*url.Error](err); ok {
 			err = inner.Err // the URL is told elsewhere
 		}
-		a.Err, a.Unsent = err.Error(), a.Wrote == 0 && ctx.Err() == nil
+		a.Err, a.Unsent = load.Clean(err.Error(), maxTold), a.Wrote == 0 && ctx.Err() == nil
 		return a, nil
 	}
 	defer resp.Body.Close()

@@ -159,6 +159,32 @@ func TestPasses(t *testing.T) {
 	}
 }
 
+// What a broken answer has in it neither steers a terminal nor keeps the summary
+// from being written.
+func TestABrokenAnswerIsTold(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\n\xff\x1b[2J\r\n\r\n"))
+		_ = conn.Close()
+	}))
+	defer s.Close()
+	nodes, err := find(t.Context(), parsed(t, s.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(&Options{}, Policies()[0], nodes)
+	defer c.close()
+	a := c.send(t.Context(), Ask{N: 1, Epoch: time.Now()})
+	if _, err := a.MarshalJSON(); err != nil || a.Unsent || !strings.Contains(a.Err, "malformed MIME header") || strings.Contains(a.Err, "\x1b") {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
 func FuzzReadAnswer(f *testing.F) {
 	f.Add("10", `"onboarding";q=10;w=60`, `"onboarding";r=9;t=51`)
 	f.Add("-1", `"";q=99999999999999999999;w=`, `x`)

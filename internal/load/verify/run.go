@@ -13,9 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
-
 	"gatehouse/internal/load"
 )
 
@@ -142,10 +139,7 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 			}
 			overhead.Add(int64(c.own))
 			trials[i] = newTrial(p.Name, subject.Alone, e, err)
-			if untried, ok := errors.AsType[*UntriedError](err); ok {
-				trials[i].skipped, trials[i].TooLong = untried.Configured && !named, untried.TooLong
-			}
-			if trials[i].skipped {
+			if trials[i].skipped = trials[i].skipped && !named; trials[i].skipped {
 				say("NOT VERIFIED: " + trials[i].Why)
 			} else {
 				say(string(trials[i].Verdict))
@@ -181,6 +175,9 @@ func newTrial(policy string, alone bool, e *Evidence, err error) *Trial {
 	t := &Trial{Policy: policy, OwnKey: alone, Verdict: Undecidable, Findings: []Finding{}}
 	if err != nil {
 		t.Why = err.Error()
+		if untried, ok := errors.AsType[*UntriedError](err); ok {
+			t.skipped, t.TooLong = untried.Configured, untried.TooLong
+		}
 		return t
 	}
 	t.OwnKey = e.Alone
@@ -234,36 +231,4 @@ func (s *Summary) conclude(ctx context.Context, trials []*Trial) {
 	slices.SortStableFunc(s.Reasons, func(a, b string) int { // violations first
 		return cmp.Compare(strings.Count(b, " is violated: "), strings.Count(a, " is violated: "))
 	})
-}
-
-// JSON is the summary as summary.json has it.
-func (s *Summary) JSON() ([]byte, error) {
-	text, err := json.Marshal(s, jsontext.WithIndent("  "), json.Deterministic(true))
-	if err != nil {
-		return nil, fmt.Errorf("write the summary: %w", err)
-	}
-	return append(text, '\n'), nil
-}
-
-// MarshalJSON is for a witness in summary.json.
-func (a *Attempt) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Request    int     `json:"request"`
-		Phase      phase   `json:"phase"`
-		Target     int     `json:"target"` // counted from 0
-		Spoofed    bool    `json:"spoofed"`
-		Sent       float64 `json:"sent_ms"` // since the first
-		Received   float64 `json:"received_ms"`
-		Status     int     `json:"status"`
-		Outcome    Outcome `json:"outcome"`
-		Code       string  `json:"code,omitzero"`
-		Limit      int     `json:"limit"` // -1: none, likewise below
-		Remaining  int     `json:"remaining"`
-		RetryAfter int     `json:"retry_after"`
-		Error      string  `json:"error,omitzero"`
-	}{a.N, a.Phase, a.Target, a.Spoofed, milliseconds(a.Sent), milliseconds(a.Received), a.Status, a.Outcome, a.Code, a.Limit, a.Remaining, a.RetryAfter, a.Err})
-}
-
-func milliseconds(d time.Duration) float64 {
-	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
 }
