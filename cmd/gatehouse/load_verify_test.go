@@ -106,6 +106,18 @@ func TestLoadVerify(t *testing.T) {
 	n.drain()
 }
 
+// A node that trusts this machine as a proxy believes X-Forwarded-For, and no
+// other claim.
+func TestLoadVerifyForwarded(t *testing.T) {
+	t.Parallel()
+	n := startNodeWith(t, []string{"GATEHOUSE_TRUSTED_PROXIES=127.0.0.1/32", "GATEHOUSE_LIMIT_ONBOARDING=5/4s", "GATEHOUSE_LIMIT_AUTH_FAILURE=5/4s"}, newDatabase(t))
+	o, v := runVerify(t, nil, "--target", n.url, "--windows", "1", "--policy", "onboarding,auth_failure", "--clients-via", "forwarded")
+	if o.code != exitOK || v.Verdict != "proved" {
+		t.Errorf("exit code %d, reasons %q; want all proved\n%s%s", o.code, v.Reasons, o.stdout, o.stderr)
+	}
+	n.drain()
+}
+
 // Two nodes on one database hold one limit.
 func TestLoadVerifyOverTwoNodes(t *testing.T) {
 	t.Parallel()

@@ -141,7 +141,7 @@ func TestPasses(t *testing.T) {
 			}
 			w.WriteHeader(status)
 		}))
-		defer s.Close()
+		t.Cleanup(s.Close)
 		urls = append(urls, s.URL)
 	}
 	nodes, err := find(t.Context(), parsed(t, urls...))
