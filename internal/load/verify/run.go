@@ -70,7 +70,7 @@ type Trial struct {
 	Unclear  int       `json:"unclear"`
 	Verdict  Verdict   `json:"verdict"`
 	Why      string    `json:"why,omitzero"`      // nothing could be asked
-	TooLong  bool      `json:"too_long,omitzero"` // that is, the window is for one whom nobody named
+	TooLong  bool      `json:"too_long,omitzero"` // that is, its window is longer than is waited for unasked
 	Ended    string    `json:"ended,omitzero"`    // early: why
 	Findings []Finding `json:"findings"`
 	skipped  bool
