@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/internal/account/email"
+	"gatehouse/internal/load"
 	"gatehouse/internal/load/report"
 	"gatehouse/internal/load/verify"
 	"gatehouse/internal/nearest"
@@ -23,7 +24,7 @@ import (
 type loadVerify struct {
 	targets, policies []string
 	keysFile, domain  string
-	out               string
+	out, via          string
 	windows           float64
 	patience          time.Duration
 	yes, json         bool
@@ -56,8 +57,9 @@ Two nodes on this machine, and then the customers of it are removed:
 	f := c.Flags()
 	f.StringSliceVar(&l.targets, "target", []string{"http://127.0.0.1:8080"}, "URLs of the API, one a node")
 	f.StringSliceVar(&l.policies, "policy", nil, "policies to verify (default: all that end in reasonable time)")
-	f.StringVar(&l.keysFile, "keys-file", "", "API keys, one a line, for credential_exchange (the first) and api (the last); needed for them off loopback (default on loopback: one of a customer who signs up for it)")
+	f.StringVar(&l.keysFile, "keys-file", "", "API keys, one a line, for credential_exchange (the first) and api (the last); needed for them off loopback without --clients-via forwarded (default otherwise: one of a customer who signs up for it)")
 	f.StringVar(&l.domain, "email-domain", "", "domain of the customers who sign up; needed off loopback (default on loopback "+loopbackDomain+")")
+	f.StringVar(&l.via, "clients-via", string(load.ViaNone), "how policies' clients are told apart but by their address: forwarded (X-Forwarded-For, for a target that trusts this machine as a proxy) or none")
 	f.StringVar(&l.out, "out", "", "folder for the reports (default load-verify-TIME)")
 	f.Float64Var(&l.windows, "windows", 5, "how many windows a policy may take: more are tried more often")
 	f.DurationVar(&l.patience, "patience", 0, "how long targets may be away and are asked again, as where they are killed on purpose (default: one that can't be reached is given up)")
@@ -116,6 +118,13 @@ func (l *loadVerify) options() (o verify.Options, err error) {
 		if !slices.Contains(policyNames(), name) {
 			return o, fmt.Errorf("there is no policy %q%s; there are %s", name, nearest.DidYouMean(name, policyNames()), strings.Join(policyNames(), ", "))
 		}
+	}
+	switch load.Via(l.via) {
+	case "", load.ViaNone:
+	case load.ViaForwarded:
+		o.Via = load.ViaForwarded
+	default:
+		return o, fmt.Errorf("--clients-via %q: want forwarded or none%s", l.via, nearest.DidYouMean(l.via, []string{string(load.ViaForwarded), string(load.ViaNone)}))
 	}
 	if !(l.windows >= 1 && l.windows <= 100) {
 		return o, fmt.Errorf("--windows %g: want 1 to 100", l.windows)

@@ -40,8 +40,9 @@ type verified struct {
 		} `json:"findings"`
 	} `json:"policies"`
 	NotVerified []struct {
-		Policy string `json:"policy"`
-		Why    string `json:"why"`
+		Policy  string `json:"policy"`
+		Why     string `json:"why"`
+		TooLong bool   `json:"too_long"`
 	} `json:"not_verified"`
 	Reasons []string `json:"reasons"`
 }
@@ -105,6 +106,18 @@ func TestLoadVerify(t *testing.T) {
 	n.drain()
 }
 
+// A node that trusts this machine as a proxy believes X-Forwarded-For, and no
+// other claim.
+func TestLoadVerifyForwarded(t *testing.T) {
+	t.Parallel()
+	n := startNodeWith(t, []string{"GATEHOUSE_TRUSTED_PROXIES=127.0.0.1/32", "GATEHOUSE_LIMIT_ONBOARDING=5/4s", "GATEHOUSE_LIMIT_AUTH_FAILURE=5/4s"}, newDatabase(t))
+	o, v := runVerify(t, nil, "--target", n.url, "--windows", "1", "--policy", "onboarding,auth_failure", "--clients-via", "forwarded")
+	if o.code != exitOK || v.Verdict != "proved" {
+		t.Errorf("exit code %d, reasons %q; want all proved\n%s%s", o.code, v.Reasons, o.stdout, o.stderr)
+	}
+	n.drain()
+}
+
 // Two nodes on one database hold one limit.
 func TestLoadVerifyOverTwoNodes(t *testing.T) {
 	t.Parallel()
@@ -127,6 +140,11 @@ func TestLoadVerifyOff(t *testing.T) {
 	o, v := runVerify(t, nil, "--target", n.url, "--windows", "1")
 	if o.code != exitOK || len(v.Policies) != 1 || len(v.NotVerified) != 5 {
 		t.Errorf("exit code %d, %d verified and %d not; want auth_failure alone:\n%s%s", o.code, len(v.Policies), len(v.NotVerified), o.stdout, o.stderr)
+	}
+	for _, p := range v.NotVerified {
+		if p.TooLong != slices.Contains([]string{"credential_exchange", "api"}, p.Policy) {
+			t.Errorf("%s: too long: %t, and %q", p.Policy, p.TooLong, p.Why)
+		}
 	}
 	for _, want := range []string{"onboarding: NOT VERIFIED: it is off", "api: NOT VERIFIED: its window is 1h0m0s", "stripe_webhook: NOT VERIFIED: nothing can sign", "webhook_unauthentic: NOT VERIFIED: its first answer was not its own: 503"} {
 		if !strings.Contains(o.stderr, want) {

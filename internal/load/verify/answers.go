@@ -37,9 +37,10 @@ func (e *Evidence) misstated() *violation {
 	return e.misset()
 }
 
-// misset finds two answers whose X-RateLimit-Reset can't both be right: less the
-// t of RateLimit it is the time on the target's clock when it decided, give or
-// take a second each for rounding up. Which time that is, nobody outside knows.
+// misset finds two answers whose X-RateLimit-Reset can't both be right by one
+// clock that goes on: less the t of RateLimit it is the time on the target's
+// clock when it decided, give or take a second each for rounding up. Which time
+// that is, and whether somebody set it, nobody outside knows.
 func (e *Evidence) misset() *violation {
 	var ahead, behind *Attempt
 	latest, earliest := 0.0, 0.0
@@ -61,8 +62,8 @@ func (e *Evidence) misset() *violation {
 	}
 	if drift := (ahead.Received - behind.Sent).Abs().Seconds() / clockDrift; latest-earliest > 2.01+drift {
 		return &violation{
-			why:     fmt.Sprintf("X-RateLimit-Reset of requests %d and %d can't both be right: they are %.1f s apart beyond what time passed and rounding allow", ahead.N, behind.N, latest-earliest-2),
-			witness: []*Attempt{ahead, behind},
+			why:     fmt.Sprintf("X-RateLimit-Reset of requests %d and %d can't both be right by one clock: they are %.1f s apart beyond what time passed and rounding allow", ahead.N, behind.N, latest-earliest-2),
+			witness: []*Attempt{ahead, behind}, clock: true,
 		}
 	}
 	return nil
@@ -71,16 +72,33 @@ func (e *Evidence) misset() *violation {
 // passes judges that an address whose failed authentications are refused is let
 // in with a valid key.
 func (e *Evidence) passes() Finding {
-	f := Finding{Property: "a valid key still passes", Verdict: Proved, Why: "it was let in while failures were refused"}
+	f := Finding{Property: "a valid key still passes", Verdict: Undecidable}
 	switch {
 	case len(e.of(Denied, burst)) == 0:
-		f.Verdict, f.Why = Undecidable, e.unless(false, "no failure was refused before it was tried")
-	case e.Passed == http.StatusTooManyRequests:
-		f.Verdict, f.Why = Violated, "it was refused with 429 as failures were"
-	case e.Passed < 200 || e.Passed >= 500 || e.Passed == http.StatusUnauthorized:
-		f.Verdict, f.Why = Undecidable, fmt.Sprintf("its request was answered %d (0: not at all)", e.Passed)
+		f.Why = e.unless(false, "no failure was refused before it was tried")
+		return f
+	case len(e.Passed) == 0:
+		f.Why = "there was no key that is let in otherwise"
+		return f
+	}
+	f.Verdict, f.Why = Proved, "it was let in while failures were refused"
+	for _, a := range e.Passed {
+		switch {
+		case a.letIn():
+		case a.Status == http.StatusTooManyRequests && a.Policy == e.Policy.Name:
+			f.Verdict, f.Why = Violated, e.Targets[a.Target]+" refused it as it did failures"
+			return f
+		default: // such as by a limit of the key's own, which others use up
+			f.Verdict, f.Why = Undecidable, fmt.Sprintf("%s answered it otherwise: %s", e.Targets[a.Target], a.told())
+		}
 	}
 	return f
+}
+
+// letIn says that the answer's key was taken for a valid one, whatever became of
+// its request.
+func (a *Answer) letIn() bool {
+	return a.Status >= 200 && a.Status < 500 && a.Status != http.StatusUnauthorized && a.Status != http.StatusTooManyRequests
 }
 
 // mistold finds a refusal whose body is wrong.
@@ -100,7 +118,7 @@ func (e *Evidence) spoofed(all, plain *violation) Finding {
 	const property = "header fields buy nothing"
 	if all != nil && plain == nil {
 		v := *all
-		v.why += ", some of them with header fields that claim other clients (unless the target was told to trust this machine as a proxy)"
+		v.why += ", some of them with header fields that claim other clients (where the target trusts this machine as a proxy, add --clients-via forwarded)"
 		return e.weigh(property, &v, "")
 	}
 	refused := 0

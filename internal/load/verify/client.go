@@ -81,19 +81,26 @@ type client struct {
 	secret string
 	run    string        // makes what it writes unlike any other run's
 	ahead  time.Duration // of the target's clock: for signatures, and nothing else
+	own    int           // requests for verify's own needs
+	// forwarded is the X-Forwarded-For of all its requests, or "".
+	forwarded string
 }
 
 // ownAddress reports whether loopback has an address for each client: IPv6 has
 // one in all.
 func ownAddress(nodes []node) bool { return strings.Contains(nodes[0].addr, ".") }
 
-// newClient makes a client, on loopback at an address that nobody else has.
+// newClient makes a client, at an address that nobody else has where there is
+// one: in the blocks that load run's clients are in, too.
 func newClient(o *Options, p Policy, nodes []node) *client {
 	c := &client{policy: p, nodes: nodes, domain: o.Domain, secret: o.Secret, run: strings.ToLower(rand.Text()[:12])}
 	dialer := &net.Dialer{Timeout: requestTimeout}
-	if o.Loopback && ownAddress(nodes) { // in 127.16.0.0 to 127.239.255.255, where load run's clients are, too
-		var b [3]byte
-		rand.Read(b[:])
+	var b [3]byte
+	rand.Read(b[:])
+	switch {
+	case o.Via == load.ViaForwarded:
+		c.forwarded = fmt.Sprintf("198.%d.%d.%d", 18+b[0]%2, b[1], b[2]) // RFC 2544's, for benchmarks
+	case o.Loopback && ownAddress(nodes):
 		dialer.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 16+b[0]%224, b[1], b[2])}
 	}
 	for _, n := range nodes {
@@ -132,7 +139,7 @@ func (c *client) send(ctx context.Context, ask Ask) Attempt {
 		body = c.signUpBody(ask.N)
 	}
 	if ask.Spoofed {
-		claim := fmt.Sprintf("198.18.%d.%d", ask.N>>8&255, ask.N&255) // RFC 2544's, for benchmarks
+		claim := fmt.Sprintf("198.18.%d.%d", ask.N>>8&255, ask.N&255)
 		for _, name := range []string{"X-Forwarded-For", "X-Real-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "X-Client-Ip", "X-Cluster-Client-Ip"} {
 			h.Set(name, claim)
 		}
@@ -165,6 +172,9 @@ func (c *client) post(ctx context.Context, ask Ask, path string, h http.Header, 
 	if err != nil {
 		return Attempt{Err: err.Error(), Unsent: true}, nil
 	}
+	if c.forwarded != "" { // a proxy's word, so it is no claim that buys nothing
+		h.Set("X-Forwarded-For", c.forwarded)
+	}
 	req.Header, req.ContentLength = h, int64(len(body))
 	a.Sent = time.Since(ask.Epoch)
 	resp, err := c.http[ask.Target].Do(req)
@@ -173,7 +183,7 @@ func (c *client) post(ctx context.Context, ask Ask, path string, h http.Header, 
 		if inner, ok := errors.AsType[*url.Error](err); ok {
 			err = inner.Err // the URL is told elsewhere
 		}
-		a.Err, a.Unsent = err.Error(), a.Wrote == 0 && ctx.Err() == nil
+		a.Err, a.Unsent = load.Clean(err.Error(), maxTold), a.Wrote == 0 && ctx.Err() == nil
 		return a, nil
 	}
 	defer resp.Body.Close()
@@ -194,6 +204,7 @@ func (c *client) post(ctx context.Context, ask Ask, path string, h http.Header, 
 // first posts to the first target that answers.
 func (c *client) first(ctx context.Context, path, body string) (a Attempt, text []byte) {
 	for i := range c.nodes {
+		c.own++
 		if a, text = c.post(ctx, Ask{Target: i, Epoch: time.Now()}, path, http.Header{"Content-Type": {"application/json"}}, body); a.Err == "" {
 			break
 		}
@@ -214,14 +225,18 @@ func (c *client) signUp(ctx context.Context) (key string, err error) {
 }
 
 // validKey is a key that nobody else uses where there can be one, or "": of the
-// policy's that wants to see it pass.
+// policy's that wants to see it pass. One of a file is tried first, since one
+// that is none is rightly refused.
 func (c *client) validKey(ctx context.Context, o *Options) string {
 	switch {
 	case !c.policy.passes:
 		return ""
 	case len(o.Keys) > 0:
+		if slices.ContainsFunc(c.passes(ctx, o.Keys[0]), func(a Attempt) bool { return !a.letIn() }) {
+			return ""
+		}
 		return o.Keys[0]
-	case !o.Loopback:
+	case !o.apart():
 		return ""
 	}
 	key, err := c.signUp(ctx)
@@ -231,16 +246,18 @@ func (c *client) validKey(ctx context.Context, o *Options) string {
 	return key
 }
 
-// passes asks with a valid key for what is refused for its body, which counts as
-// one of the key's other calls, and returns the status; 0 where there was none.
-func (c *client) passes(ctx context.Context, key string) int {
+// passes asks each node with a valid key for what is refused for its body, which
+// counts as one of the key's other calls.
+func (c *client) passes(ctx context.Context, key string) (all []Attempt) {
 	h := http.Header{"Content-Type": {"application/json"}, "X-Api-Key": {key}}
 	for i := range c.nodes {
-		if a, _ := c.post(ctx, Ask{Target: i, Epoch: time.Now()}, "/api/v1/usage/report", h, `{}`); a.Err == "" {
-			return a.Status
-		}
+		c.own++
+		ask := Ask{Target: i, Epoch: time.Now()}
+		a, _ := c.post(ctx, ask, "/api/v1/usage/report", h, `{}`)
+		a.Ask = ask
+		all = append(all, a)
 	}
-	return 0
+	return all
 }
 
 // readClock learns how far the target's clock is ahead: a signature has a time.

@@ -2,13 +2,17 @@ package verify
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"gatehouse/internal/load"
 )
 
 func parsed(t *testing.T, urls ...string) (all []*url.URL) {
@@ -76,6 +80,108 @@ func TestSendOnce(t *testing.T) {
 	cancel()
 	if a := c.send(ctx, Ask{N: 10, Epoch: time.Now()}); a.Err == "" || a.Unsent {
 		t.Errorf("%+v; want no target taken for dead after an interruption", a)
+	}
+}
+
+// Behind a proxy's word each client has an address of its own, which no claim
+// replaces, while all other header fields are claimed in.
+func TestForwarded(t *testing.T) {
+	t.Parallel()
+	seen := make(chan *http.Request, 10)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen <- r
+		w.WriteHeader(http.StatusUnauthorized)
+		if r.URL.Path == Policies()[0].path {
+			_, _ = w.Write([]byte(`{"api_key": "gk_of_a_sign_up"}`))
+		}
+	}))
+	defer s.Close()
+	o := Options{Targets: parsed(t, s.URL), Via: load.ViaForwarded, Domain: "load.example.org", Windows: 1, Progress: io.Discard}
+	nodes, err := find(t.Context(), o.Targets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two := newClient(&o, Policies()[0], nodes), newClient(&o, Policies()[0], nodes)
+	defer one.close()
+	defer two.close()
+	one.send(t.Context(), Ask{N: 1, Epoch: time.Now()})
+	one.send(t.Context(), Ask{N: 2, Spoofed: true, Epoch: time.Now()})
+	two.send(t.Context(), Ask{N: 3, Epoch: time.Now()})
+	plain, spoofed, other := <-seen, <-seen, <-seen
+	address := plain.Header.Get("X-Forwarded-For")
+	if !strings.HasPrefix(address, "198.1") || !slices.Equal(spoofed.Header["X-Forwarded-For"], []string{address}) || other.Header.Get("X-Forwarded-For") == address {
+		t.Errorf("%q, %q, %q; want an address of each client's own", plain.Header, spoofed.Header, other.Header)
+	}
+	if spoofed.Header.Get("X-Real-Ip") != "198.18.0.2" || spoofed.Header.Get("Forwarded") != "for=198.18.0.2" || !strings.HasPrefix(spoofed.RemoteAddr, "127.0.0.1:") {
+		t.Errorf("%q from %s; want claims, from the proxy's own address", spoofed.Header, spoofed.RemoteAddr)
+	}
+	// Off loopback, too, somebody can sign up for a key then.
+	o.Policies = []string{"credential_exchange"}
+	v, err := Run(t.Context(), o)
+	if err != nil || len(v.Policies) != 1 || !v.Policies[0].OwnKey {
+		t.Fatalf("%+v, %v; want a key that nobody else has", v, err)
+	}
+	signUp, exchange := <-seen, <-seen
+	if from := signUp.Header.Get("X-Forwarded-For"); signUp.URL.Path != Policies()[0].path || from == "" || from == exchange.Header.Get("X-Forwarded-For") || exchange.Header.Get("X-Api-Key") != "gk_of_a_sign_up" {
+		t.Errorf("%s %q, then %q; want a sign-up, and its key used", signUp.URL, signUp.Header, exchange.Header)
+	}
+}
+
+// Each node is asked whether a valid key still passes. A file's key that is none
+// is not: it would be refused rightly.
+func TestPasses(t *testing.T) {
+	t.Parallel()
+	var urls []string
+	for _, status := range []int{http.StatusUnprocessableEntity, http.StatusTooManyRequests} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("RateLimit-Policy", `"auth_failure";q=60;w=60`)
+			if r.Header.Get("X-Api-Key") == "none" {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			w.WriteHeader(status)
+		}))
+		t.Cleanup(s.Close)
+		urls = append(urls, s.URL)
+	}
+	nodes, err := find(t.Context(), parsed(t, urls...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(&Options{Loopback: true}, Policies()[5], nodes)
+	defer c.close()
+	e := &Evidence{Policy: c.policy, Targets: urls, Attempts: []Attempt{{Phase: burst, Outcome: Denied}}, Passed: c.passes(t.Context(), "key")}
+	if f := e.passes(); f.Verdict != Violated || !strings.Contains(f.Why, urls[1]) || c.own != 2 {
+		t.Errorf("%+v after %d requests; want the second node's refusal found", f, c.own)
+	}
+	if key := c.validKey(t.Context(), &Options{Keys: []string{"none"}}); key != "" {
+		t.Errorf("a key that is none is used: %q", key)
+	}
+}
+
+// What a broken answer has in it neither steers a terminal nor keeps the summary
+// from being written.
+func TestABrokenAnswerIsTold(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\n\xff\x1b[2J\r\n\r\n"))
+		_ = conn.Close()
+	}))
+	defer s.Close()
+	nodes, err := find(t.Context(), parsed(t, s.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(&Options{}, Policies()[0], nodes)
+	defer c.close()
+	a := c.send(t.Context(), Ask{N: 1, Epoch: time.Now()})
+	if _, err := a.MarshalJSON(); err != nil || a.Unsent || !strings.Contains(a.Err, "malformed MIME header") || strings.Contains(a.Err, "\x1b") {
+		t.Errorf("%+v, %v", a, err)
 	}
 }
 

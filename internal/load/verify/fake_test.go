@@ -40,11 +40,13 @@ type fake struct {
 	off        bool
 	dead       int // node that can't be reached, from 1
 	diesAt     time.Duration
+	backAt     time.Duration // 0: never
 	revoked    time.Duration
 	others     time.Duration // somebody else asks, so often
 	usedBefore int
 	crawls     time.Duration // each answer takes so long
 	skew       time.Duration // of its wall clock
+	setAt      time.Duration // when somebody sets it an hour on
 
 	mu      sync.Mutex
 	rnd     *rand.Rand
@@ -77,7 +79,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 func (f *fake) send(ctx context.Context, ask Ask) (a Attempt) {
 	a.Sent = time.Since(ask.Epoch)
-	if ask.Target == f.dead-1 && time.Since(f.began) >= f.diesAt {
+	if at := time.Since(f.began); ask.Target == f.dead-1 && at >= f.diesAt && (f.backAt == 0 || at < f.backAt) {
 		a.Received, a.Err, a.Unsent = a.Sent, "connection refused", true
 		return a
 	}
@@ -137,6 +139,9 @@ func (f *fake) answer(ask Ask) Answer {
 	reset := wait
 	if f.misresets {
 		reset = f.window
+	}
+	if f.setAt > 0 && now.Sub(f.began) > f.setAt {
+		reset += time.Hour
 	}
 	h.Set("X-RateLimit-Reset", strconv.FormatInt(now.Add(reset+f.skew).Unix()+1, 10))
 	h.Set("RateLimit-Policy", fmt.Sprintf("\"onboarding\";q=%d;w=%d", f.limit, int(math.Ceil(f.window.Seconds()))))

@@ -29,7 +29,7 @@ type Evidence struct {
 	Dead     []string      // for each target why it was given up, or ""
 	Attempts []Attempt     // those that left, in the order of their numbers
 	Sent     int           // all requests, also those that prove nothing
-	Passed   int           // status of a valid key's request amid refusals; 0: none
+	Passed   []Attempt     // a valid key's request to each target amid refusals
 	Stopped  string        // why the scenario ended early, or ""
 	Jumped   time.Duration // how far this machine's clocks moved apart, if it matters
 }
@@ -48,6 +48,7 @@ type violation struct {
 	witness []*Attempt
 	alone   bool // unless somebody else uses the key
 	always  bool // whatever the time was
+	clock   bool // unless the target's clock was set
 }
 
 // clockDrift is the share by which the rates of two machines' clocks may
@@ -99,6 +100,9 @@ func (e *Evidence) weigh(property string, v *violation, lack string) Finding {
 		f.Verdict, f.Why, f.Witness = Violated, v.why, v.witness
 		slices.SortStableFunc(f.Witness, func(a, b *Attempt) int { return cmp.Compare(a.Sent, b.Sent) })
 		switch {
+		case v.clock:
+			f.Verdict = Undecidable
+			f.Why += "; the target's clock may have been set meanwhile, or its nodes' clocks be apart, so this proves nothing"
 		case v.alone && !e.Alone:
 			f.Verdict = Undecidable
 			f.Why += "; others may have used the same key, so this proves nothing"

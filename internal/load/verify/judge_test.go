@@ -132,24 +132,36 @@ func TestOutcome(t *testing.T) {
 	}
 }
 
+// answers are those of a policy's, one a target.
+func answers(policy string, statuses ...int) (all []Attempt) {
+	for i, status := range statuses {
+		all = append(all, Attempt{Ask: Ask{Target: i}, Answer: Answer{Status: status, Policy: policy}})
+	}
+	return all
+}
+
 // A valid key is let in while failures are refused; what that came to is known
 // only where they were.
 func TestAValidKeyPasses(t *testing.T) {
 	refused := []Attempt{{Phase: burst, Outcome: Denied}}
 	for name, tt := range map[string]struct {
 		attempts []Attempt
-		passed   int
+		passed   []Attempt
 		want     Verdict
 	}{
-		"it was let in":        {refused, 200, Proved},
-		"refused for its body": {refused, 422, Proved},
-		"refused as failures":  {refused, 429, Violated},
-		"it is none":           {refused, 401, Undecidable},
-		"it was not tried":     {refused, 0, Undecidable},
-		"the store was away":   {refused, 503, Undecidable},
-		"nothing was refused":  {nil, 200, Undecidable},
+		"it was let in":            {refused, answers("", 200), Proved},
+		"refused for its body":     {refused, answers("", 422, 422), Proved},
+		"refused as failures":      {refused, answers("auth_failure", 429), Violated},
+		"so by one of two":         {refused, answers("auth_failure", 422, 429), Violated},
+		"its own limit is used up": {refused, answers("api", 429), Undecidable},
+		"a proxy's limit is":       {refused, answers("", 422, 429), Undecidable},
+		"it is none":               {refused, answers("", 401), Undecidable},
+		"one did not answer":       {refused, answers("", 422, 0), Undecidable},
+		"it was not tried":         {refused, nil, Undecidable},
+		"the store was away":       {refused, answers("", 503), Undecidable},
+		"nothing was refused":      {nil, answers("", 200), Undecidable},
 	} {
-		e := &Evidence{Policy: Policy{passes: true}, Attempts: tt.attempts, Passed: tt.passed}
+		e := &Evidence{Policy: Policies()[5], Targets: []string{"one", "two"}, Attempts: tt.attempts, Passed: tt.passed}
 		if f := e.passes(); f.Verdict != tt.want || f.Why == "" {
 			t.Errorf("%s: %+v, want %s", name, f, tt.want)
 		}

@@ -87,25 +87,40 @@ func (s *Summary) Started() string { return s.StartedAt.Format("2 January 2006, 
 
 // Write writes the reports into a folder that exists, summary.json last.
 func Write(dir string, s *Summary) error {
-	p := &page{Summary: s}
-	p.Style, p.StyleHash = report.Style()
-	render := func(t interface{ Execute(io.Writer, any) error }) func(io.Writer, *page) error {
-		return func(w io.Writer, p *page) error {
-			b := bufio.NewWriter(w)
-			return errors.Join(t.Execute(b, p), b.Flush())
-		}
-	}
 	return errors.Join(
-		report.WriteFile(dir, "report.md", p, render(markdownTemplate)),
-		report.WriteFile(dir, "report.html", p, render(pageTemplate)),
-		report.WriteFile(dir, "junit.xml", s, junit),
-		report.WriteFile(dir, "summary.json", s, func(w io.Writer, s *Summary) error {
+		render(dir, s),
+		report.WriteFile(dir, summaryFile, s, func(w io.Writer, s *Summary) error {
 			text, err := s.JSON()
 			if err == nil {
 				_, err = w.Write(text)
 			}
 			return err
 		}),
+	)
+}
+
+// Render writes a verification's pages anew, from the summary in its folder.
+func Render(dir string) error {
+	s, err := Read(dir)
+	if err != nil {
+		return err
+	}
+	return render(dir, s)
+}
+
+func render(dir string, s *Summary) error {
+	p := &page{Summary: s}
+	p.Style, p.StyleHash = report.Style()
+	with := func(t interface{ Execute(io.Writer, any) error }) func(io.Writer, *page) error {
+		return func(w io.Writer, p *page) error {
+			b := bufio.NewWriter(w)
+			return errors.Join(t.Execute(b, p), b.Flush())
+		}
+	}
+	return errors.Join(
+		report.WriteFile(dir, "report.md", p, with(markdownTemplate)),
+		report.WriteFile(dir, "report.html", p, with(pageTemplate)),
+		report.WriteFile(dir, "junit.xml", s, junit),
 	)
 }
 

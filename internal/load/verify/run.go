@@ -13,8 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
+	"gatehouse/internal/load"
 )
 
 // Options is what a verification needs to know.
@@ -22,7 +21,8 @@ type Options struct {
 	Targets     []*url.URL
 	Loopback    bool     // they are on this machine, where a client can have an address of its own
 	Policies    []string // by name; none: all that end in reasonable time
-	Keys        []string // API keys; none: on loopback, one of a sign-up's
+	Keys        []string // API keys; none: where clients are apart, one of a sign-up's
+	Via         load.Via // load.ViaForwarded: by X-Forwarded-For, where targets trust this machine as a proxy; "": by address
 	Domain      string   // of sign-ups
 	Secret      string   // that signs webhooks, or ""
 	Windows     float64
@@ -30,6 +30,9 @@ type Options struct {
 	ToolVersion string
 	Progress    io.Writer
 }
+
+// apart reports whether each client can have an address of its own.
+func (o *Options) apart() bool { return o.Loopback || o.Via == load.ViaForwarded }
 
 // Schema is the version of a verification's summary.json.
 const Schema = "gatehouse.verify/1"
@@ -66,8 +69,9 @@ type Trial struct {
 	Denied   int       `json:"denied"`
 	Unclear  int       `json:"unclear"`
 	Verdict  Verdict   `json:"verdict"`
-	Why      string    `json:"why,omitzero"`   // nothing could be asked
-	Ended    string    `json:"ended,omitzero"` // early: why
+	Why      string    `json:"why,omitzero"`      // nothing could be asked
+	TooLong  bool      `json:"too_long,omitzero"` // that is, its window is longer than is waited for unasked
+	Ended    string    `json:"ended,omitzero"`    // early: why
 	Findings []Finding `json:"findings"`
 	skipped  bool
 }
@@ -92,10 +96,10 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 	var key string
 	// The sign-up comes before all else: were all clients one for the target, as
 	// behind a proxy, it would have a place of onboarding's.
-	if o.Loopback && len(o.Keys) == 0 && slices.ContainsFunc(Policies(), func(p Policy) bool { return p.NeedsKey && chosen(p) }) {
+	if o.apart() && len(o.Keys) == 0 && slices.ContainsFunc(Policies(), func(p Policy) bool { return p.NeedsKey && chosen(p) }) {
 		c := newClient(&o, Policies()[0], nodes)
-		s.Requests.Overhead++
 		key, keyErr = c.signUp(ctx)
+		s.Requests.Overhead += c.own
 		c.close()
 	}
 	var overhead atomic.Int64
@@ -116,7 +120,7 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 			c := newClient(&o, p, nodes)
 			defer c.close()
 			subject := Subject{Policy: p, Targets: s.Targets, Windows: o.Windows, Patience: o.Patience, Send: c.send, Say: say}
-			if subject.Alone = o.Loopback && !p.Shared && ownAddress(nodes); p.NeedsKey {
+			if subject.Alone = (c.forwarded != "" || o.Loopback && ownAddress(nodes)) && !p.Shared; p.NeedsKey {
 				subject.Alone = len(o.Keys) == 0
 			}
 			if !named {
@@ -125,21 +129,18 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 			var e *Evidence
 			err := c.prepare(&o, key, keyErr)
 			if err == nil && p.signed {
-				overhead.Add(1)
 				c.readClock(ctx)
 			}
 			if valid := c.validKey(ctx, &o); p.passes && valid != "" {
-				overhead.Add(2) // to get it and to use it
-				subject.Pass = func(ctx context.Context) int { return c.passes(ctx, valid) }
+				subject.Pass = func(ctx context.Context) []Attempt { return c.passes(ctx, valid) }
 			}
 			if err == nil {
 				e, err = Try(ctx, subject)
 			}
+			overhead.Add(int64(c.own))
 			trials[i] = newTrial(p.Name, subject.Alone, e, err)
-			untried, ok := errors.AsType[*UntriedError](err)
-			trials[i].skipped = ok && untried.Configured && !named
-			if trials[i].skipped {
-				say("NOT VERIFIED: " + untried.Why)
+			if trials[i].skipped = trials[i].skipped && !named; trials[i].skipped {
+				say("NOT VERIFIED: " + trials[i].Why)
 			} else {
 				say(string(trials[i].Verdict))
 			}
@@ -161,8 +162,8 @@ func (c *client) prepare(o *Options, key string, err error) error {
 		c.key = o.Keys[len(o.Keys)-1]
 	case len(o.Keys) > 0:
 		c.key = o.Keys[0]
-	case !o.Loopback:
-		return &UntriedError{Why: "it needs an API key: add --keys-file", Configured: true}
+	case !o.apart():
+		return &UntriedError{Why: "it needs an API key: add --keys-file, or --clients-via forwarded for a target that trusts this machine as a proxy", Configured: true}
 	default:
 		c.key = key
 		return err
@@ -174,6 +175,9 @@ func newTrial(policy string, alone bool, e *Evidence, err error) *Trial {
 	t := &Trial{Policy: policy, OwnKey: alone, Verdict: Undecidable, Findings: []Finding{}}
 	if err != nil {
 		t.Why = err.Error()
+		if untried, ok := errors.AsType[*UntriedError](err); ok {
+			t.skipped, t.TooLong = untried.Configured, untried.TooLong
+		}
 		return t
 	}
 	t.OwnKey = e.Alone
@@ -227,36 +231,4 @@ func (s *Summary) conclude(ctx context.Context, trials []*Trial) {
 	slices.SortStableFunc(s.Reasons, func(a, b string) int { // violations first
 		return cmp.Compare(strings.Count(b, " is violated: "), strings.Count(a, " is violated: "))
 	})
-}
-
-// JSON is the summary as summary.json has it.
-func (s *Summary) JSON() ([]byte, error) {
-	text, err := json.Marshal(s, jsontext.WithIndent("  "), json.Deterministic(true))
-	if err != nil {
-		return nil, fmt.Errorf("write the summary: %w", err)
-	}
-	return append(text, '\n'), nil
-}
-
-// MarshalJSON is for a witness in summary.json.
-func (a *Attempt) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Request    int     `json:"request"`
-		Phase      phase   `json:"phase"`
-		Target     int     `json:"target"` // counted from 0
-		Spoofed    bool    `json:"spoofed"`
-		Sent       float64 `json:"sent_ms"` // since the first
-		Received   float64 `json:"received_ms"`
-		Status     int     `json:"status"`
-		Outcome    Outcome `json:"outcome"`
-		Code       string  `json:"code,omitzero"`
-		Limit      int     `json:"limit"` // -1: none, likewise below
-		Remaining  int     `json:"remaining"`
-		RetryAfter int     `json:"retry_after"`
-		Error      string  `json:"error,omitzero"`
-	}{a.N, a.Phase, a.Target, a.Spoofed, milliseconds(a.Sent), milliseconds(a.Received), a.Status, a.Outcome, a.Code, a.Limit, a.Remaining, a.RetryAfter, a.Err})
-}
-
-func milliseconds(d time.Duration) float64 {
-	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
 }

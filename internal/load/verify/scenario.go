@@ -15,12 +15,12 @@ import (
 // Subject is one policy of one target, and how to ask it.
 type Subject struct {
 	Policy   Policy
-	Targets  []string                           // as reports name them
-	Alone    bool                               // nobody else can have used the key
-	Pass     func(context.Context) (status int) // with a valid key, from the same client; nil: not tried
-	Patience time.Duration                      // how long none may answer
-	Windows  float64                            // how long it may take; one pass is made in any case
-	Longest  time.Duration
+	Targets  []string                        // as reports name them
+	Alone    bool                            // nobody else can have used the key
+	Pass     func(context.Context) []Attempt // to each target with a valid key, from the same client; nil: not tried
+	Patience time.Duration                   // how long none may answer
+	Windows  float64                         // how long it may take; one pass is made in any case
+	Longest  time.Duration                   // window that is tried; 0: any
 	// Send makes one request. It sets of the Attempt what it was asked, the
 	// instants, and the answer or why there is none.
 	Send func(context.Context, Ask) Attempt
@@ -52,6 +52,8 @@ type UntriedError struct {
 	Why string
 	// Configured is for what an operator chose: it is off, or not set up.
 	Configured bool
+	// TooLong is for a window that is longer than Subject.Longest.
+	TooLong bool
 }
 
 func (u *UntriedError) Error() string { return u.Why }
@@ -165,7 +167,7 @@ func (s *scenario) straddle(ctx context.Context) error {
 
 // open learns the limit from each target's first answer.
 func (s *scenario) open(ctx context.Context) error {
-	_ = s.send(ctx, opening, s.alive(), 0) // what it came to is in the answers
+	_ = s.send(ctx, opening, max(s.alive(), 1), 0) // what it came to is in the answers
 	switch {
 	case ctx.Err() != nil:
 		return &UntriedError{Why: "it was interrupted"}
@@ -192,7 +194,7 @@ func (s *scenario) open(ctx context.Context) error {
 	case s.Limit > largest || s.Window > 24*time.Hour:
 		return &UntriedError{Why: fmt.Sprintf("its limit, %d in %s, is more than verify tries: %d in a day", s.Limit, s.Window, largest)}
 	case s.subject.Longest > 0 && s.Window > s.subject.Longest:
-		return &UntriedError{Why: fmt.Sprintf("its window is %s: name it with --policy %s to wait for so long", s.Window, s.Policy.Name), Configured: true}
+		return &UntriedError{Why: fmt.Sprintf("its window is %s: name it with --policy %s to wait for so long", s.Window, s.Policy.Name), Configured: true, TooLong: true}
 	}
 	return nil
 }
@@ -315,10 +317,11 @@ func (s *scenario) sendOnce(ctx context.Context, p phase, plain, spoofed int) er
 		})
 	}
 	wg.Wait()
-	unclear := 0
+	unclear, unsent := 0, 0
 	for _, a := range made {
 		if a.Unsent {
 			s.Dead[a.Target] = a.Err
+			unsent++
 			continue
 		}
 		s.Attempts = append(s.Attempts, a)
@@ -329,7 +332,10 @@ func (s *scenario) sendOnce(ctx context.Context, p phase, plain, spoofed int) er
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if unclear > 0 && unclear == len(made) {
+	if unsent > 0 && unsent == len(made) { // it may be for others to answer
+		return s.sendOnce(ctx, p, plain, spoofed)
+	}
+	if unclear > 0 && unclear+unsent == len(made) {
 		s.Stopped = fmt.Sprintf("from request %d on no answer was the policy's: %s", made[0].N, made[0].told())
 		return errEnough
 	}

@@ -87,7 +87,6 @@ func TestLiarsAreCaught(t *testing.T) {
 		{"frees places late", "places come back after a window", func(f *fake) { f.stingy = true }},
 		{"believes header fields", "header fields buy nothing", func(f *fake) { f.spoofable = true }},
 		{"counts wrongly", "Remaining is right", func(f *fake) { f.miscounts = true }},
-		{"tells another Reset", "header fields", func(f *fake) { f.misresets = true }},
 		{"says something else", "code and message of refusals", func(f *fake) { f.mute = true }},
 		{"refuses without header fields", "header fields", func(f *fake) { f.plain = true }},
 		{"refuses slowly", "refusals are fast", func(f *fake) { f.slow = true }},
@@ -130,6 +129,8 @@ func TestTroubleIsUndecidable(t *testing.T) {
 		{"answers slower than the window", "engages exactly at the limit", "and the window is 10s", func(f *fake) { f.crawls = 6 * time.Second }},
 		{"too slow to see too many", "never more than the limit in any window", "within so short a time", func(f *fake) { f.crawls = 6 * time.Second }},
 		{"too slow to see them over targets", "one limit over all targets", "within so short a time", func(f *fake) { f.crawls, f.nodes = 6*time.Second, 2 }},
+		{"the target's clock is set", "header fields", "clock may have been set", func(f *fake) { f.setAt = 8 * time.Second }},
+		{"it tells another Reset, or another time", "header fields", "clock may have been set", func(f *fake) { f.misresets = true }},
 		{"others use the key", "places come back after a window", "others may have used the same key", func(f *fake) { f.others = 3 * time.Second }},
 		{"the key is revoked during the run", "places come back after a window", "401 INVALID_API_KEY", func(f *fake) { f.revoked = 8 * time.Second }},
 		{"one of three targets is dead", "one limit over all targets", "two was given up: connection refused", func(f *fake) { f.nodes, f.dead = 3, 2 }},
@@ -162,6 +163,51 @@ func TestTroubleIsUndecidable(t *testing.T) {
 	}
 }
 
+// A target that is killed and comes back is waited for, in whichever step, and
+// what it was to be asked then it is asked.
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	for step, away := range map[string]struct{ from, to time.Duration }{
+		"opening":      {0, 3 * time.Second},
+		"first return": {9500 * time.Millisecond, 12 * time.Second},
+		"fill":         {15 * time.Second, 18 * time.Second},
+		"freed":        {20 * time.Second, 21 * time.Second},
+	} {
+		t.Run(step, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(1, 10, 10*time.Second)
+				f.dead, f.diesAt, f.backAt = 1, away.from, away.to
+				e, err := Try(t.Context(), Subject{Policy: Policies()[0], Targets: []string{"one"}, Alone: true, Windows: 1, Patience: 30 * time.Second, Send: f.send})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, f := range Judge(e) {
+					if f.Verdict != Proved || e.Stopped != "" {
+						t.Errorf("stopped %q: %s is %s: %s", e.Stopped, f.Property, f.Verdict, f.Why)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A single request that could not be sent is for another target to answer.
+func TestADeadTargetSkipsNoStep(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(1, 10, 10*time.Second)
+		s := &scenario{epoch: f.began, subject: Subject{Send: f.send}, Evidence: Evidence{Policy: Policies()[0], Dead: make([]string, 2)}}
+		f.nodes, f.dead = 2, 2
+		if err := s.sendOnce(t.Context(), retry, 1, 0); err != nil || len(s.Attempts) != 1 || s.Dead[1] == "" {
+			t.Errorf("%v, %d answers; want the living target's", err, len(s.Attempts))
+		}
+		f.dead = 1
+		if err := s.sendOnce(t.Context(), retry, 1, 0); !errors.Is(err, errEnough) || !strings.HasPrefix(s.Stopped, "no target answers any more: ") {
+			t.Errorf("%v, stopped %q; want it to end", err, s.Stopped)
+		}
+	})
+}
+
 // A window that somebody has begun is left to end first.
 func TestAUsedWindowIsRested(t *testing.T) {
 	t.Parallel()
@@ -187,20 +233,25 @@ func TestAUsedWindowIsRested(t *testing.T) {
 func TestUntried(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		name, why  string
-		configured bool
-		shape      func(*fake)
+		name, why           string
+		configured, tooLong bool
+		shape               func(*fake)
 	}{
-		{"off", "it is off", true, func(f *fake) { f.off = true }},
-		{"dead", "no target answers: connection refused", false, func(f *fake) { f.dead = 1 }},
-		{"a limit that nobody could fill", "its limit, 1000000 in 1m0s, is more than verify tries", false, func(f *fake) { f.limit = 1_000_000 }},
-		{"the key is unknown", "401 INVALID_API_KEY", false, func(f *fake) { f.revoked = 1 }},
+		{"off", "it is off", true, false, func(f *fake) { f.off = true }},
+		{"dead", "no target answers: connection refused", false, false, func(f *fake) { f.dead = 1 }},
+		{"a limit that nobody could fill", "its limit, 1000000 in 1m0s, is more than verify tries", false, false, func(f *fake) { f.limit = 1_000_000 }},
+		{"the key is unknown", "401 INVALID_API_KEY", false, false, func(f *fake) { f.revoked = 1 }},
+		{"a window that nobody waits for unasked", "its window is 1h0m0s: name it with --policy onboarding", true, true, func(f *fake) { f.window = time.Hour }},
 	} {
-		_, _, err := try(t, 1, 10, time.Minute, tt.shape)
-		untried, ok := errors.AsType[*UntriedError](err)
-		if !ok || !strings.Contains(untried.Why, tt.why) || untried.Configured != tt.configured {
-			t.Errorf("%s: %v; want %q", tt.name, err, tt.why)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake(1, 10, time.Minute)
+			tt.shape(f)
+			_, err := Try(t.Context(), Subject{Policy: Policies()[0], Targets: []string{"one"}, Longest: longest, Send: f.send})
+			untried, ok := errors.AsType[*UntriedError](err)
+			if !ok || !strings.Contains(untried.Why, tt.why) || untried.Configured != tt.configured || untried.TooLong != tt.tooLong {
+				t.Errorf("%s: %+v; want %q", tt.name, err, tt.why)
+			}
+		})
 	}
 }
 
