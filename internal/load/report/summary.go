@@ -52,6 +52,7 @@ type Summary struct {
 	Outcomes    map[string]Outcome            `json:"outcomes"` // by status or error, over all requests
 	ByRequest   map[string]map[string]Outcome `json:"by_request"`
 	SuccessP95  *float64                      `json:"success_p95_ms"` // latency, of all successes together
+	Writes      *int                          `json:"writes,omitzero"` // rows that writes.csv is to have; nil: not known
 	Connections Connections                   `json:"connections"`
 	Generator   GeneratorLoad                 `json:"generator"`
 	Resources   resources.Usage               `json:"resources"` // the target's
@@ -195,6 +196,7 @@ func Summarize(r *Run) *Summary {
 		InFlight:  InFlight{round(res.InFlightAvg), res.InFlightMax},
 		Outcomes:  map[string]Outcome{},
 		ByRequest: map[string]map[string]Outcome{},
+		Writes:    r.Writes,
 		Connections: Connections{
 			res.Connections.Opened, res.Connections.Reused, res.Connections.Handshake.Count(),
 			timesOf(res.Connections.Connect), timesOf(res.Connections.Handshake), timesOf(res.Connections.Waiting), timesOf(res.Connections.Receiving),

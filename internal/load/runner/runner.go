@@ -58,7 +58,7 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	record := newRecord(files.writes, o.Plan)
 	played, err := o.prepare(ctx, record.wrote)
 	if err != nil {
-		return nil, errors.Join(err, files.remove())
+		return nil, errors.Join(err, files.abandon(ctx, record))
 	}
 	if played != nil {
 		record.script = played
@@ -80,7 +80,7 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	failed := seconds.end(ctx, run)
 	p.end()
 	if err != nil {
-		return nil, errors.Join(err, files.remove())
+		return nil, errors.Join(err, files.abandon(ctx, record))
 	}
 
 	run.Resources = watch.Usage(run.Result.Started, run.Result.Elapsed, o.Plan.Stages)
@@ -90,7 +90,8 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 		run.Checks = append(run.Checks, played.Checks(ctx, run.Result.Interrupted)...)
 		run.Result.Interrupted = ctx.Err() != nil // comparing is part of the run
 	}
-	failed = errors.Join(failed, record.end())
+	told, unwritten := record.end(ctx)
+	run.Writes, failed = &told, errors.Join(failed, unwritten)
 	if o.Baseline != nil {
 		comparison, checks := report.Compare(o.BaselineName, o.Baseline, report.Summarize(run))
 		run.Baseline = comparison
@@ -163,10 +164,14 @@ func (f runFiles) close() {
 	}
 }
 
-// remove takes away what a run that did not begin has no use for.
-func (f runFiles) remove() (err error) {
+// abandon takes away what a run that did not begin has no use for. What was
+// written for it at the target all the same, such as customers, stays told.
+func (f runFiles) abandon(ctx context.Context, r *record) error {
+	told, err := r.end(ctx)
 	for _, file := range f.all() {
-		err = errors.Join(err, os.Remove(file.Name()))
+		if file != f.writes || told == 0 {
+			err = errors.Join(err, os.Remove(file.Name()))
+		}
 	}
 	return err
 }
