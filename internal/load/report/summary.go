@@ -275,6 +275,9 @@ func ReadSummary(data []byte) (*Summary, error) {
 	return s, nil
 }
 
+// errSchema begins what is said of a summary that is not of a run.
+var errSchema = errors.New("its schema is")
+
 func (s *Summary) validate() error {
 	if s.Schema != Schema {
 		what := ""
@@ -284,7 +287,7 @@ func (s *Summary) validate() error {
 		case "verify", "compare", "capacity", "suite":
 			what = ": it is of load " + name + ", not of load run"
 		}
-		return fmt.Errorf("its schema is %.40q, want %q%s", s.Schema, Schema, what)
+		return fmt.Errorf("%w %.40q, want %q%s", errSchema, s.Schema, Schema, what)
 	}
 	if !slices.Contains([]gate.Verdict{"", gate.Pass, gate.Fail, gate.Inconclusive}, s.Verdict) {
 		return fmt.Errorf("its verdict is %.40q, want pass, fail or inconclusive", s.Verdict)
