@@ -54,9 +54,9 @@ usage or an unreadable folder.`,
 	return c
 }
 
-// told is what runs were told of their writes, by the request.
+// writes is what runs were told of their writes, by the request.
 type writes struct {
-	since        time.Time // zero: not known
+	since        time.Time                 // zero: not known
 	acked, maybe map[string]map[string]int // request, id: how often
 }
 

@@ -109,7 +109,9 @@ func TestLoadReconcileCredentials(t *testing.T) {
 	us, other := signUp(client, n.url, "load-"+uuid+"@"+loopbackDomain), signUp(client, n.url, "load-"+otherUUID+"@"+loopbackDomain)
 	credential := func(path, body string) string {
 		c := do(client, http.MethodPost, n.url+path, us.key, body)
-		var in struct{ Credentials map[string]struct{ ID string } }
+		var in struct {
+			Credentials map[string]struct{ ID string }
+		}
 		if err := c.decode(&in); err != nil || in.Credentials["ollama"].ID == "" {
 			t.Fatalf("%s: %d %s %v", path, c.status, c.body, err)
 		}

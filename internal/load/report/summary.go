@@ -51,7 +51,7 @@ type Summary struct {
 	InFlight    InFlight                      `json:"in_flight"`
 	Outcomes    map[string]Outcome            `json:"outcomes"` // by status or error, over all requests
 	ByRequest   map[string]map[string]Outcome `json:"by_request"`
-	SuccessP95  *float64                      `json:"success_p95_ms"` // latency, of all successes together
+	SuccessP95  *float64                      `json:"success_p95_ms"`  // latency, of all successes together
 	Writes      *int                          `json:"writes,omitzero"` // rows that writes.csv is to have; nil: not known
 	Connections Connections                   `json:"connections"`
 	Generator   GeneratorLoad                 `json:"generator"`

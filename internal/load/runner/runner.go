@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"gatehouse/internal/load"
@@ -107,11 +108,11 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 
 // targets are the URLs of all that are called.
 func (o *Options) targets() string {
-	text := o.Target.String()
+	all := []string{o.Target.String()}
 	for _, u := range o.Beside {
-		text += ", " + u.String()
+		all = append(all, u.String())
 	}
-	return text
+	return strings.Join(all, ", ")
 }
 
 // prepare gives the plan its script, if it needs one.
