@@ -6,6 +6,7 @@
 #   usage: tools/prove.sh TARGETS ADMIN PROVIDER
 set -eu
 targets=$1 admin=$2 provider=$3
+trap 'wait; exit 143' TERM # a signal ends both commands, which still report
 rm -rf bin/prove
 mkdir -p bin/prove
 
@@ -16,11 +17,18 @@ mixed=0 limits=0
 bin/gatehouse load run mixed --profile gate --target "$targets" --target-admin "$admin" --provider-listen "$provider" --out bin/prove/mixed || mixed=$?
 wait "$verify" || limits=$?
 echo "limits: exit $limits (1 is a violation; 3, that kills left something undecidable); mixed: exit $mixed (it is no gate here: nodes were killed)"
-bin/gatehouse load reconcile bin/prove
+status=0
+bin/gatehouse load reconcile bin/prove || status=1
 if [ "$limits" -ne 0 ] && [ "$limits" -ne 3 ]; then
-	exit 1
+	status=1
+fi
+# Who was never admitted, or never refused, has not met a limit.
+if ! awk '/^      "(admitted|denied)":/ { told++; if ($2 + 0 == 0) none = 1 } END { exit told != 8 || none }' bin/prove/verify/summary.json; then
+	echo "limits: of each of the four policies something must have been admitted, and something denied" >&2
+	status=1
 fi
 if [ ! -s bin/prove/mixed/summary.json ]; then
 	echo "the load did not run" >&2
-	exit 1
+	status=1
 fi
+exit "$status"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,16 +59,131 @@ func TestLoadReconcile(t *testing.T) {
 		"a run was not told of one":     {strings.Join(append(lines[:50:50], lines[51:]...), ""), "sign-ups, surplus: ", exitFailed},
 		"one had no answer":             {strings.Replace(string(text), ",201", ",0", 1), "sign-ups", exitOK},
 		"one had none and is not there": {string(text) + "POST /api/v1/customers/onboard,01234567-89ab-4def-8123-456789abcdef,0\n", "sign-ups", exitOK},
-		"the file was cut":              {string(text[:len(text)-3]), "", exitUsage},
+		"the file was cut in a row":     {string(text[:len(text)-3]), "", exitUsage},
 	} {
-		if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if o := reconciled(l.out, database); o.code != tt.code || !strings.Contains(o.stdout, tt.want) {
+		if o := reconciled(writesIn(t, tt.text), database); o.code != tt.code || !strings.Contains(o.stdout, tt.want) {
 			t.Errorf("%s: exit code %d, want %d and %q:\n%s%s", name, o.code, tt.code, tt.want, o.stdout, o.stderr)
 		}
 	}
+
+	// Beside the run's summary each row counts.
+	if err := os.WriteFile(file, []byte(strings.Join(lines[:len(lines)-2], "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if o := reconciled(l.out, database); o.code != exitUsage || !strings.Contains(o.stderr, "summary.json says 300") {
+		t.Errorf("the file was cut at a row's end: exit code %d, want 2:\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if o := reconciled(filepath.Dir(l.out), database); o.code != exitUsage || !strings.Contains(o.stderr, "has no writes.csv") {
+		t.Errorf("the file was removed: exit code %d, want 2:\n%s%s", o.code, o.stdout, o.stderr)
+	}
 	if o := reconciled(t.TempDir(), database); o.code != exitUsage || !strings.Contains(o.stderr, "writes.csv") {
 		t.Errorf("an empty folder: exit code %d, want 2: %s", o.code, o.stderr)
+	}
+}
+
+// writesIn is a folder with that of a run that was killed in it, deep below.
+func writesIn(t *testing.T, text string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	below := filepath.Join(dir, "all [of it", "a run")
+	if err := os.MkdirAll(below, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(below, "writes.csv"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// Each credential and each end of one is found that no run was told of, by its
+// customer.
+func TestLoadReconcileCredentials(t *testing.T) {
+	t.Parallel()
+	database := newDatabase(t)
+	n := startNode(t, database)
+	client := n.client("")
+	const uuid, otherUUID = "01234567-89ab-4def-8123-456789abcdef", "11234567-89ab-4def-8123-456789abcdef"
+	us, other := signUp(client, n.url, "load-"+uuid+"@"+loopbackDomain), signUp(client, n.url, "load-"+otherUUID+"@"+loopbackDomain)
+	credential := func(path, body string) string {
+		c := do(client, http.MethodPost, n.url+path, us.key, body)
+		var in struct {
+			Credentials map[string]struct{ ID string }
+		}
+		if err := c.decode(&in); err != nil || in.Credentials["ollama"].ID == "" {
+			t.Fatalf("%s: %d %s %v", path, c.status, c.body, err)
+		}
+		return in.Credentials["ollama"].ID
+	}
+	const exchange, refresh = "/api/v1/credentials/exchange", "/api/v1/credentials/refresh"
+	revoked := credential(exchange, `{"providers": ["ollama"]}`)
+	brief := credential(exchange, `{"providers": ["ollama"], "ttl_minutes": 5}`)
+	fresh := credential(refresh, `{"credential_id": "`+brief+`"}`)
+	if c := do(client, http.MethodDelete, n.url+"/api/v1/credentials/"+revoked, us.key, ""); c.status != http.StatusNoContent {
+		t.Fatalf("%d %s", c.status, c.body)
+	}
+	last := credential(exchange, `{"providers": ["ollama"]}`)
+	n.drain()
+	twice := copyOf(t, database)
+	if _, err := openSQL(t, twice).Exec(`CREATE TEMP TABLE again AS SELECT * FROM audit WHERE outcome = 'deleted';
+		UPDATE again SET id = 'f' || id; INSERT INTO audit SELECT * FROM again`); err != nil {
+		t.Fatal(err)
+	}
+
+	row := func(request, id, status string) string { return request + "," + id + "," + status + "\n" }
+	signUps := row("POST /api/v1/customers/onboard", uuid, "201") + row("POST /api/v1/customers/onboard", otherUUID, "201")
+	granted := func(id string) string { return row("POST "+exchange, id, "200") }
+	ended := func(status string) string { return row("DELETE /api/v1/credentials/{}", revoked, status) }
+	refreshed := row("POST "+refresh, fresh, "200")
+	all := signUps + granted(revoked) + granted(brief) + refreshed + ended("204") + granted(last)
+	without := func(rows ...string) string {
+		text := all
+		for _, r := range rows {
+			text = strings.Replace(text, r, "", 1)
+		}
+		return text
+	}
+	unclear := func(of string) string { return row("POST "+exchange, "of "+of, "503") }
+	for name, tt := range map[string]struct{ text, want string }{
+		"all is there":                              {all, ""},
+		"an exchange nobody was told of":            {without(granted(last)), "credentials, surplus: " + last},
+		"it had no clear answer":                    {without(granted(last)) + unclear(us.customerID), ""},
+		"another customer's had none":               {without(granted(last)) + unclear(other.customerID), "credentials, surplus: " + last},
+		"a credential that is not there":            {all + granted("0"), "credentials, lost: 0"},
+		"a revocation nobody was told of":           {without(ended("204")), "revocations, surplus: " + revoked},
+		"it had no clear answer either":             {without(ended("204")) + ended("0"), ""},
+		"a revocation that is not there":            {all + row("DELETE /api/v1/credentials/{}", last, "204"), "revocations, lost: " + last},
+		"a refresh nobody was told of":              {without(refreshed), "revocations, surplus: " + brief},
+		"a refresh without a clear answer":          {without(refreshed) + row("POST "+refresh, "of "+us.customerID, "0"), ""},
+		"of one who had a key, what is between":     {without(signUps, granted(brief)), "credentials, surplus: " + brief},
+		"of one who had a key, what came after all": {without(signUps, granted(last)), ""},
+		"a request that nobody can compare":         {all + row("POST /things", "1", "201"), ""},
+	} {
+		o := finish(t, gatehouse(t, "load", "reconcile", writesIn(t, "request,id,status\n"+tt.text), "--database=sqlite:"+database))
+		code := exitOK
+		if tt.want != "" {
+			code = exitFailed
+		}
+		if o.code != code || !strings.Contains(o.stdout, tt.want) || strings.Contains(o.stdout, "not compared: POST /things") != strings.Contains(tt.text, "/things") {
+			t.Errorf("%s: exit code %d, want %d and %q:\n%s%s", name, o.code, code, tt.want, o.stdout, o.stderr)
+		}
+	}
+	o := finish(t, gatehouse(t, "load", "reconcile", writesIn(t, "request,id,status\n"+all), "--database=sqlite:"+twice))
+	if o.code != exitFailed || !strings.Contains(o.stdout, "revocations, twice: "+revoked) {
+		t.Errorf("a revocation twice: exit code %d, want 1:\n%s%s", o.code, o.stdout, o.stderr)
+	}
+}
+
+// A run's name ends where the name of what was sent begins: a forged event that
+// was taken is surplus to its run.
+func TestEventOf(t *testing.T) {
+	t.Parallel()
+	const run = "evt_loadabcdefgh27"
+	for _, id := range []string{run, run + "_3_14", run + "xforged12"} {
+		if got := eventOf.FindString(id); got != run {
+			t.Errorf("%s is of %q, want %s", id, got, run)
+		}
 	}
 }

@@ -14,13 +14,7 @@ import (
 // ReadFolder reads what a run left in its folder: its summary, and its windows,
 // which are nil where it wrote none, as runs of earlier versions.
 func ReadFolder(dir string) (*Summary, []Window, error) {
-	s, err := readFile(dir, summaryFile, func(r io.Reader) (*Summary, error) {
-		data, err := io.ReadAll(io.LimitReader(r, maxSummary+1)) // what is too long is told below
-		if err != nil {
-			return nil, err
-		}
-		return ReadSummary(data)
-	})
+	s, err := openSummary(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, fmt.Errorf("%s has no %s: no run ended there", dir, summaryFile)
 	}
@@ -38,6 +32,16 @@ func ReadFolder(dir string) (*Summary, []Window, error) {
 		return nil, nil, err
 	}
 	return s, windows, nil
+}
+
+func openSummary(dir string) (*Summary, error) {
+	return readFile(dir, summaryFile, func(r io.Reader) (*Summary, error) {
+		data, err := io.ReadAll(io.LimitReader(r, maxSummary+1)) // ReadSummary tells what is too long
+		if err != nil {
+			return nil, err
+		}
+		return ReadSummary(data)
+	})
 }
 
 func readFile[T any](dir, name string, read func(io.Reader) (T, error)) (all T, err error) {

@@ -24,6 +24,7 @@ type Run struct {
 
 	Result      *load.Result
 	Seconds     Seconds
+	Writes      *int // rows that writes.csv is to have; nil: there is none
 	Environment Environment
 	Resources   resources.Usage
 	Checks      []gate.Check

@@ -51,7 +51,8 @@ type Summary struct {
 	InFlight    InFlight                      `json:"in_flight"`
 	Outcomes    map[string]Outcome            `json:"outcomes"` // by status or error, over all requests
 	ByRequest   map[string]map[string]Outcome `json:"by_request"`
-	SuccessP95  *float64                      `json:"success_p95_ms"` // latency, of all successes together
+	SuccessP95  *float64                      `json:"success_p95_ms"`  // latency, of all successes together
+	Writes      *int                          `json:"writes,omitzero"` // rows that writes.csv is to have; nil: not known
 	Connections Connections                   `json:"connections"`
 	Generator   GeneratorLoad                 `json:"generator"`
 	Resources   resources.Usage               `json:"resources"` // the target's
@@ -195,6 +196,7 @@ func Summarize(r *Run) *Summary {
 		InFlight:  InFlight{round(res.InFlightAvg), res.InFlightMax},
 		Outcomes:  map[string]Outcome{},
 		ByRequest: map[string]map[string]Outcome{},
+		Writes:    r.Writes,
 		Connections: Connections{
 			res.Connections.Opened, res.Connections.Reused, res.Connections.Handshake.Count(),
 			timesOf(res.Connections.Connect), timesOf(res.Connections.Handshake), timesOf(res.Connections.Waiting), timesOf(res.Connections.Receiving),
@@ -273,6 +275,9 @@ func ReadSummary(data []byte) (*Summary, error) {
 	return s, nil
 }
 
+// errSchema begins what is said of a summary that is not of a run.
+var errSchema = errors.New("its schema is")
+
 func (s *Summary) validate() error {
 	if s.Schema != Schema {
 		what := ""
@@ -282,7 +287,7 @@ func (s *Summary) validate() error {
 		case "verify", "compare", "capacity", "suite":
 			what = ": it is of load " + name + ", not of load run"
 		}
-		return fmt.Errorf("its schema is %.40q, want %q%s", s.Schema, Schema, what)
+		return fmt.Errorf("%w %.40q, want %q%s", errSchema, s.Schema, Schema, what)
 	}
 	if !slices.Contains([]gate.Verdict{"", gate.Pass, gate.Fail, gate.Inconclusive}, s.Verdict) {
 		return fmt.Errorf("its verdict is %.40q, want pass, fail or inconclusive", s.Verdict)

@@ -1,10 +1,13 @@
 package report
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // maxWrites is the longest writes.csv that is read, in bytes: some two million
@@ -37,4 +40,24 @@ func ReadWrites(r io.Reader) ([]Written, error) {
 		return nil
 	})
 	return all, err
+}
+
+// OpenWrites reads all that the run of a folder wrote, and says when it began:
+// the zero time for a run without a summary, which was killed or could not be
+// prepared. Where no run was, that is fs.ErrNotExist.
+func OpenWrites(dir string) (all []Written, began time.Time, err error) {
+	s, err := openSummary(dir)
+	if unknown := errors.Is(err, fs.ErrNotExist) || errors.Is(err, errSchema); err != nil && !unknown {
+		return nil, began, err
+	}
+	all, err = readFile(dir, WritesFile, ReadWrites)
+	switch {
+	case s == nil || err != nil && !errors.Is(err, fs.ErrNotExist):
+		return all, began, err
+	case err != nil:
+		return nil, began, fmt.Errorf("%s has no %s: it was removed, or an earlier version wrote none", dir, WritesFile)
+	case s.Writes != nil && *s.Writes != len(all):
+		return nil, began, fmt.Errorf("%s in %s has %d rows, and %s says %d: it was cut, or is of another run", WritesFile, dir, len(all), summaryFile, *s.Writes)
+	}
+	return all, s.StartedAt, nil
 }

@@ -3,6 +3,10 @@ package report
 import (
 	"bytes"
 	"encoding/csv"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -70,6 +74,56 @@ func TestReadWritesRefuses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			if all, err := ReadWrites(strings.NewReader(tt.text)); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%v, %v; want %q", all, err, tt.want)
+			}
+		})
+	}
+}
+
+// TestOpenWrites holds the file against the summary beside it.
+func TestOpenWrites(t *testing.T) {
+	const whole, cut = writesText, "request,id,status\nPOST /api/v1/customers/onboard,0b8e,201\n"
+	run := func(writes *int) string {
+		r := fixture()
+		r.Writes = writes
+		data, err := Summarize(r).JSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	three, none := 3, 0
+	for _, tt := range []struct{ name, writes, summary, want string }{
+		{"whole", whole, run(&three), ""},
+		{"of an earlier version", whole, run(nil), ""},
+		{"of a run that was killed", whole, "", ""},
+		{"beside another command's summary", whole, `{"schema": "gatehouse.verify/1"}`, ""},
+		{"cut at a row's end", cut, run(&three), "has 1 rows, and summary.json says 3"},
+		{"of another run", cut, run(&none), "has 1 rows, and summary.json says 0"},
+		{"removed", "", run(&three), "has no writes.csv: it was removed"},
+		{"removed, of a run that wrote nothing", "", run(&none), "has no writes.csv"},
+		{"beside half a summary", whole, run(&three)[:200], "read the summary"},
+		{"no run's", "", `{"schema": "gatehouse.suite/1"}`, "no such file"},
+		{"nothing's", "", "", "no such file"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			for name, text := range map[string]string{WritesFile: tt.writes, summaryFile: tt.summary} {
+				if text == "" {
+					continue
+				}
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			all, began, err := OpenWrites(dir)
+			if tt.want != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.want) || errors.Is(err, fs.ErrNotExist) != (tt.want == "no such file") {
+					t.Fatalf("%v, want %q", err, tt.want)
+				}
+				return
+			}
+			if known := strings.Contains(tt.summary, Schema); err != nil || len(all) != 3 || began.IsZero() == known {
+				t.Errorf("%v, began %v, %v; want three rows", all, began, err)
 			}
 		})
 	}

@@ -2,13 +2,17 @@ package runner
 
 import (
 	"bufio"
+	"cmp"
+	"context"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"gatehouse/internal/load"
 	"gatehouse/internal/load/plan"
@@ -19,22 +23,48 @@ import (
 // record keeps what was acknowledged, and what may have been done without an
 // answer that says so, in writes.csv: what is to be there afterwards, and the
 // only things that may be. It passes on what the plan's script has to say.
+//
+// Rows wait in memory for a goroutine that writes them each second: a slow disk
+// must not become the target's latency.
 type record struct {
 	plan   *plan.Plan
 	script *script.Script
 
-	mu     sync.Mutex
-	file   *os.File
-	buffer *bufio.Writer
-	rows   *csv.Writer
-	err    error
+	mu    sync.Mutex
+	rows  []report.Written // not yet written
+	told  int              // rows in all
+	over  chan struct{}    // closed when there are no more
+	ended chan error
 }
 
 func newRecord(f *os.File, p *plan.Plan) *record {
-	r := &record{plan: p, file: f, buffer: bufio.NewWriterSize(f, 64<<10)}
-	r.rows = csv.NewWriter(r.buffer)
-	r.err = r.rows.Write(report.WritesHead())
+	r := &record{plan: p, over: make(chan struct{}), ended: make(chan error, 1)}
+	go func() { r.ended <- r.keep(f) }()
 	return r
+}
+
+// keep writes rows until there are no more, and puts them on disk.
+func (r *record) keep(f *os.File) error {
+	out := csv.NewWriter(bufio.NewWriterSize(f, 64<<10))
+	_ = out.Write(report.WritesHead()) // an error of any row is told by Error
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	for more := true; more; {
+		select {
+		case <-second.C:
+		case <-r.over:
+			more = false
+		}
+		r.mu.Lock()
+		rows := r.rows
+		r.rows = nil
+		r.mu.Unlock()
+		for _, w := range rows {
+			_ = out.Write([]string{w.Request, w.ID, strconv.Itoa(w.Status)})
+		}
+		out.Flush()
+	}
+	return cmp.Or(out.Error(), f.Sync())
 }
 
 // Next implements load.Script.
@@ -72,25 +102,26 @@ func (r *record) wrote(a *load.Arrival, method, path string, status int) {
 	if reads || refused || a.ID == "" {
 		return
 	}
+	row := report.Written{Request: method + " " + path, ID: a.ID, Status: status}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.err == nil {
-		r.err = r.rows.Write([]string{method + " " + path, a.ID, strconv.Itoa(status)})
-	}
+	r.told++
+	r.rows = append(r.rows, row)
 }
 
-// end puts all on disk.
-func (r *record) end() error {
+// end waits until all is on disk, and says how many rows that are; after an
+// interruption it waits for a second.
+func (r *record) end(ctx context.Context) (told int, err error) {
+	close(r.over)
+	select {
+	case err = <-r.ended:
+	case <-afterInterruption(ctx):
+		err = errors.New("the disk took too long")
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: %w", report.WritesFile, err)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.rows.Flush()
-	for _, step := range []func() error{r.rows.Error, r.buffer.Flush, r.file.Sync} {
-		if r.err == nil {
-			r.err = step()
-		}
-	}
-	if r.err != nil {
-		return fmt.Errorf("%s: %w", report.WritesFile, r.err)
-	}
-	return nil
+	return r.told, err
 }

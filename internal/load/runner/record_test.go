@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -17,10 +20,9 @@ import (
 )
 
 // aRecord is of requests that read and write, in a file of its own.
-func aRecord(t *testing.T) (r *record, file string) {
+func aRecord(t *testing.T) (r *record, f *os.File) {
 	t.Helper()
-	file = filepath.Join(t.TempDir(), "writes.csv")
-	f, err := os.Create(file)
+	f, err := os.Create(filepath.Join(t.TempDir(), "writes.csv"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,12 +33,12 @@ func aRecord(t *testing.T) (r *record, file string) {
 		{Method: http.MethodDelete, Path: load.Template{{Text: "/things/"}, given, {Text: "/of/"}, {Place: load.Seq}}},
 		{Method: http.MethodGet, Path: load.Literally("/things")},
 		{Method: http.MethodHead, Path: load.Literally("/things")},
-	}}), file
+	}}), f
 }
 
-func readBack(t *testing.T, file string) []report.Written {
+func readBack(t *testing.T, file *os.File) []report.Written {
 	t.Helper()
-	f, err := os.Open(file)
+	f, err := os.Open(file.Name())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +60,8 @@ func TestRecord(t *testing.T) {
 		r.Ended(&load.Arrival{}, status, nil) // nobody could tell what it wrote
 	}
 	r.wrote(&load.Arrival{ID: "asked aside"}, http.MethodPost, "/aside", http.StatusCreated)
-	if err := r.end(); err != nil {
+	told, err := r.end(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
 	var want []report.Written
@@ -70,6 +73,9 @@ func TestRecord(t *testing.T) {
 	want = append(want, report.Written{Request: "POST /aside", ID: "asked aside", Status: 201})
 	if diff := cmp.Diff(want, readBack(t, file)); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
+	}
+	if told != len(want) {
+		t.Errorf("%d rows are told of, want %d", told, len(want))
 	}
 	for _, w := range want {
 		if w.Acknowledged() != (w.Status/100 == 2) {
@@ -90,8 +96,8 @@ func TestRecordOfMany(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if err := r.end(); err != nil {
-		t.Fatal(err)
+	if told, err := r.end(t.Context()); err != nil || told != 8*500 {
+		t.Fatalf("%d rows are told of, %v; want %d", told, err, 8*500)
 	}
 	ids := make(map[string]bool)
 	for _, w := range readBack(t, file) {
@@ -102,16 +108,57 @@ func TestRecordOfMany(t *testing.T) {
 	}
 }
 
-// TestRecordThatCannotBeWritten says so at the end, and holds nobody up.
+// TestRecordAsItGoes: a run that is killed leaves what it was told of until then.
+func TestRecordAsItGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, file := aRecord(t)
+		r.Ended(&load.Arrival{ID: "an id"}, http.StatusCreated, nil)
+		<-time.After(1500 * time.Millisecond)
+		synctest.Wait()
+		if rows := readBack(t, file); len(rows) != 1 {
+			t.Errorf("%v after a second, want the row", rows)
+		}
+		if _, err := r.end(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestRecordThatCannotBeWritten says so at the end.
 func TestRecordThatCannotBeWritten(t *testing.T) {
-	r, _ := aRecord(t)
-	if err := r.file.Close(); err != nil {
+	f, err := os.Open(os.DevNull) // to read
+	if err != nil {
 		t.Fatal(err)
 	}
-	for range 10_000 { // more than its buffer
-		r.Ended(&load.Arrival{ID: "an id"}, http.StatusCreated, nil)
-	}
-	if err := r.end(); err == nil || !strings.HasPrefix(err.Error(), "writes.csv: ") {
+	defer f.Close()
+	r := newRecord(f, &plan.Plan{})
+	r.wrote(&load.Arrival{ID: "an id"}, http.MethodPost, "/make", http.StatusCreated)
+	if _, err := r.end(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "writes.csv: ") {
 		t.Errorf("%v; want the file named", err)
+	}
+}
+
+// TestRecordOnADiskThatHangs holds up neither those who tell it nor, once the
+// run was interrupted, its end.
+func TestRecordOnADiskThatHangs(t *testing.T) {
+	nobody, f, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r := newRecord(f, &plan.Plan{})
+	for range 10_000 { // more than a pipe holds
+		r.wrote(&load.Arrival{ID: "an id"}, http.MethodPost, "/make", http.StatusCreated)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if told, err := r.end(ctx); told != 10_000 || err == nil || err.Error() != "writes.csv: the disk took too long" {
+		t.Errorf("%d rows, %v; want all to be told of, and what became of them", told, err)
+	}
+	if err := nobody.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-r.ended; err == nil {
+		t.Error("what nobody read was written")
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"gatehouse/internal/load"
@@ -58,7 +59,7 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	record := newRecord(files.writes, o.Plan)
 	played, err := o.prepare(ctx, record.wrote)
 	if err != nil {
-		return nil, errors.Join(err, files.remove())
+		return nil, errors.Join(err, files.abandon(ctx, record))
 	}
 	if played != nil {
 		record.script = played
@@ -80,7 +81,7 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	failed := seconds.end(ctx, run)
 	p.end()
 	if err != nil {
-		return nil, errors.Join(err, files.remove())
+		return nil, errors.Join(err, files.abandon(ctx, record))
 	}
 
 	run.Resources = watch.Usage(run.Result.Started, run.Result.Elapsed, o.Plan.Stages)
@@ -90,7 +91,8 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 		run.Checks = append(run.Checks, played.Checks(ctx, run.Result.Interrupted)...)
 		run.Result.Interrupted = ctx.Err() != nil // comparing is part of the run
 	}
-	failed = errors.Join(failed, record.end())
+	told, unwritten := record.end(ctx)
+	run.Writes, failed = &told, errors.Join(failed, unwritten)
 	if o.Baseline != nil {
 		comparison, checks := report.Compare(o.BaselineName, o.Baseline, report.Summarize(run))
 		run.Baseline = comparison
@@ -106,11 +108,11 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 
 // targets are the URLs of all that are called.
 func (o *Options) targets() string {
-	text := o.Target.String()
+	all := []string{o.Target.String()}
 	for _, u := range o.Beside {
-		text += ", " + u.String()
+		all = append(all, u.String())
 	}
-	return text
+	return strings.Join(all, ", ")
 }
 
 // prepare gives the plan its script, if it needs one.
@@ -163,10 +165,14 @@ func (f runFiles) close() {
 	}
 }
 
-// remove takes away what a run that did not begin has no use for.
-func (f runFiles) remove() (err error) {
+// abandon takes away what a run that did not begin has no use for. What was
+// written for it at the target all the same, such as customers, stays told.
+func (f runFiles) abandon(ctx context.Context, r *record) error {
+	told, err := r.end(ctx)
 	for _, file := range f.all() {
-		err = errors.Join(err, os.Remove(file.Name()))
+		if file != f.writes || told == 0 {
+			err = errors.Join(err, os.Remove(file.Name()))
+		}
 	}
 	return err
 }

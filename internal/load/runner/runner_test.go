@@ -19,6 +19,7 @@ import (
 	"gatehouse/internal/load/gate"
 	"gatehouse/internal/load/plan"
 	"gatehouse/internal/load/report"
+	"gatehouse/internal/load/script"
 )
 
 // options are of a run of a tenth of a second against a target.
@@ -135,6 +136,39 @@ func TestRunThatCannotBegin(t *testing.T) {
 	}
 	if len(sent) > 0 {
 		t.Error("and yet something was sent")
+	}
+}
+
+// Who was signed up before a run that could not be prepared is told of all the
+// same; where nobody was, nothing stays.
+func TestRunThatCannotBePrepared(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		code  int // of a sign-up
+		files []string
+	}{{"after a sign-up", http.StatusCreated, []string{"writes.csv"}}, {"before any", http.StatusForbidden, nil}} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := options(t, func(w http.ResponseWriter, r *http.Request) {
+				w.WriteHeader(map[bool]int{true: tt.code, false: http.StatusForbidden}[strings.HasSuffix(r.URL.Path, "/onboard")])
+				fmt.Fprint(w, `{"customer": {"id": "c"}, "api_key": "k"}`)
+			})
+			o.Script = &script.Options{Target: o.Target, Plan: o.Plan, Loopback: true, Domain: "load.example"}
+			run, err := Run(t.Context(), o)
+			if _, ok := errors.AsType[NotPreparedError](err); !ok || run != nil {
+				t.Fatalf("%v, %v; want it not prepared", run, err)
+			}
+			var files []string
+			entries, err := os.ReadDir(o.Out)
+			for _, e := range entries {
+				files = append(files, e.Name())
+			}
+			if err != nil || !slices.Equal(files, tt.files) {
+				t.Fatalf("%v, %v; want %v", files, err, tt.files)
+			}
+			if all, _, err := report.OpenWrites(o.Out); tt.files != nil && (err != nil || len(all) != 1 || all[0].Status != http.StatusCreated) {
+				t.Errorf("%v, %v; want the sign-up", all, err)
+			}
+		})
 	}
 }
 

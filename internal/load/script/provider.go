@@ -36,13 +36,17 @@ func (s *Script) tryGateway(ctx context.Context) error {
 	first := s.customers[0]
 	a := s.call(ctx, http.MethodPost, "/api/v1/credentials/exchange", header("X-Api-Key", first.key), `{"providers": ["`+provider+`"], "ttl_minutes": 5}`)
 	h := s.credentials.granted(first, a.status, a.body)
+	wrote := load.Arrival{ID: "of " + first.id}
+	if h != nil {
+		wrote.ID = h.id
+	}
+	s.o.Wrote(&wrote, http.MethodPost, "/api/v1/credentials/exchange", a.status)
 	switch {
 	case a.err != nil:
 		return fmt.Errorf("an exchange for %s: %w", provider, a.err)
 	case h == nil:
 		return fmt.Errorf("an exchange for %s was answered %d, %s", provider, a.status, load.Clean(string(a.body), 200))
 	}
-	s.o.Wrote(&load.Arrival{ID: h.id}, http.MethodPost, "/api/v1/credentials/exchange", a.status)
 	a = s.call(ctx, http.MethodPost, chatPath, header("Authorization", "Bearer "+h.token), chatBody)
 	var said struct {
 		Model string `json:"model"`
