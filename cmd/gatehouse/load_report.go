@@ -2,14 +2,22 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path/filepath"
 
+	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
 
 	"gatehouse/internal/load/report"
 	"gatehouse/internal/load/suite"
+	"gatehouse/internal/load/verify"
 )
+
+// maxSummaryFile is the longest summary.json that is looked into, in bytes.
+const maxSummaryFile = 64 << 20
 
 func loadReportCommand() *cobra.Command {
 	c := &cobra.Command{
@@ -25,11 +33,15 @@ Exit codes: 0 done, whatever the run's verdict; 1 a page could not be written;
 	}
 	out := c.Flags().String("out", "", "folder for the pages, without those of another run (default: DIR, where they replace the old ones)")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if s, err := suite.Read(args[0]); err == nil && *out == "" {
-			if err := suite.Render(args[0]); err != nil {
-				return err
+		again := map[string]func(string) error{suite.Schema: suite.Render, verify.Schema: verify.Render}[schemaOf(args[0])]
+		if again != nil && *out != "" {
+			return usageError{errors.New("--out is for the folder of a load run: a suite's and a verification's pages are rendered where they are")}
+		}
+		if again != nil {
+			if err := again(args[0]); err != nil {
+				return usageError{fmt.Errorf("nothing to render again: %w", err)}
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s\nreports: %s\n", s.Headline(), filepath.Join(args[0], "report.html"))
+			_, err := fmt.Fprintf(c.OutOrStdout(), "reports: %s\n", filepath.Join(args[0], "report.html"))
 			return err
 		}
 		r, err := report.Open(args[0])
@@ -49,4 +61,22 @@ Exit codes: 0 done, whatever the run's verdict; 1 a page could not be written;
 		return err
 	}
 	return c
+}
+
+// schemaOf is what a folder's summary.json says it is; "" where it says nothing
+// that can be read.
+func schemaOf(dir string) string {
+	var s struct {
+		Schema string `json:"schema"`
+	}
+	f, err := os.Open(filepath.Join(dir, "summary.json"))
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSummaryFile))
+	if err != nil || json.Unmarshal(text, &s) != nil {
+		return ""
+	}
+	return s.Schema
 }

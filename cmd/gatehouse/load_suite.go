@@ -19,6 +19,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spf13/cobra"
 
+	"gatehouse/internal/load"
 	"gatehouse/internal/load/compare"
 	"gatehouse/internal/load/gate"
 	"gatehouse/internal/load/report"
@@ -174,6 +175,9 @@ func (l *loadSuite) steps(progress io.Writer) (steps []step, err error) {
 	v := loadVerify{targets: l.targets, keysFile: l.keysFile, domain: l.domain, out: filepath.Join(l.out, suite.Verify), windows: l.windows, yes: l.yes}
 	if v.windows == 0 {
 		v.windows = map[bool]float64{true: 1, false: 5}[l.profile == smoke]
+	}
+	if v.via = string(load.ViaNone); l.via == string(load.ViaForwarded) {
+		v.via = l.via
 	}
 	limits, err := v.options()
 	if err != nil {

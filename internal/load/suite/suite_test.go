@@ -57,7 +57,7 @@ func verified(v verify.Verdict, left ...string) *verify.Summary {
 	s := &verify.Summary{Schema: verify.Schema, Verdict: v, Reasons: []string{}}
 	s.Policies = []*verify.Trial{{Policy: "onboarding", Limit: 10, Window: 60, Verdict: v, Findings: []verify.Finding{{Property: "it holds", Verdict: v, Why: "seen"}}}}
 	for _, policy := range left {
-		s.NotVerified = append(s.NotVerified, &verify.Trial{Policy: policy, Why: "it is off"})
+		s.NotVerified = append(s.NotVerified, &verify.Trial{Policy: policy, Why: "it is off", TooLong: policy == "api", Findings: []verify.Finding{}})
 	}
 	return s
 }
