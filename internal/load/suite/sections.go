@@ -296,18 +296,19 @@ func said(v jsontext.Value) string {
 
 func deployment(s *Summary) section {
 	sec := section{ID: "deployment", Title: "Deployment"}
-	for _, p := range s.plans() {
-		t := table{Head: []string{"fact", "generator", "target"}}
-		for _, f := range report.Facts(p.run) {
-			if f.Name != "requests sent" {
-				t.add(f.Name, f.Generator, f.Target)
-			}
-		}
-		sec.Text = []string{"As " + p.Name + " saw it."}
-		sec.Tables = []table{t}
+	plans := s.plans()
+	if len(plans) == 0 {
+		sec.Text = []string{"No plan ran: nothing is known."}
 		return sec
 	}
-	sec.Text = []string{"No plan ran: nothing is known."}
+	t := table{Head: []string{"fact", "generator", "target"}}
+	for _, f := range report.Facts(plans[0].run) {
+		if f.Name != "requests sent" {
+			t.add(f.Name, f.Generator, f.Target)
+		}
+	}
+	sec.Text = []string{"As " + plans[0].Name + " saw it."}
+	sec.Tables = []table{t}
 	return sec
 }
 
