@@ -159,7 +159,7 @@ func TestLoadCapacityRefuses(t *testing.T) {
 		{"--from", "30000", "--from 30000: want 1 to --max, 20000"},
 		{"--max", "NaN", "--max NaN: want 1 to"},
 		{"--probe", "10ms", "--probe 10ms: want 1s to 10m"},
-		{"--target", "http://192.0.2.1", "is not on this machine: add --yes"},
+		{"--target", "http://192.0.2.1", "some targets are on this machine and some are not"},
 	} {
 		args, out := capacityArgs(t, target, tt.flag, tt.value)
 		o := finish(t, gatehouse(t, args...))
