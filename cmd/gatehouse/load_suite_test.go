@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+
+	"gatehouse/internal/load/gate"
+	"gatehouse/internal/load/suite"
 )
 
 // A suite whose target is dead runs what it can, and says what it could not.
@@ -87,5 +90,28 @@ func TestLoadSuiteWorkflow(t *testing.T) {
 	}
 	if called != 1 {
 		t.Errorf("the suite is called %d times, want once", called)
+	}
+}
+
+// A plan of a suite is compared with its run in an earlier suite's folder; a
+// part that can't be compared keeps the suite from a pass.
+func TestLoadSuiteCompares(t *testing.T) {
+	t.Parallel()
+	l := loadSuite{loadRun: loadRun{out: "../../baselines/gate"}, baselines: "../../baselines/gate", maxRatio: 3}
+	for name, tt := range map[string]struct{ out, part, want string }{
+		"a run with itself":   {l.out, "onboarding", "both are the same run"},
+		"unlike plans":        {"../../docs/reports/suite-sqlite", "onboarding", "can't be compared: the plans are unlike"},
+		"no run of that name": {l.out, "nothing", "can't be compared"},
+	} {
+		l := l
+		l.out = tt.out
+		p := &suite.Part{Name: tt.part, Ran: true}
+		if l.compare(p); p.Comparison == nil || p.Comparison.Gate.Verdict == gate.Pass || !strings.Contains(strings.Join(p.Comparison.Gate.Reasons, "\n"), tt.want) {
+			t.Errorf("%s: %+v, want no pass, and %q", name, p.Comparison, tt.want)
+		}
+	}
+	limits := &suite.Part{Name: suite.Verify, Ran: true}
+	if l.compare(limits); limits.Comparison != nil {
+		t.Error("limits were compared")
 	}
 }
