@@ -1,7 +1,6 @@
 package capacity
 
 import (
-	"bufio"
 	"context"
 	_ "embed" // the report's template
 	"errors"
@@ -87,10 +86,7 @@ var (
 // Write writes report.md and summary.json, which comes last.
 func Write(dir string, s *Summary) error {
 	return errors.Join(
-		report.WriteFile(dir, "report.md", s, func(w io.Writer, s *Summary) error {
-			b := bufio.NewWriter(w)
-			return errors.Join(markdownTemplate.Execute(b, s), b.Flush())
-		}),
+		report.WriteFile(dir, "report.md", s, report.Filled[*Summary](markdownTemplate)),
 		report.WriteFile(dir, "summary.json", s, func(w io.Writer, s *Summary) error {
 			err := json.MarshalWrite(w, s, json.Deterministic(true), jsontext.WithIndent("  "))
 			_, ended := io.WriteString(w, "\n")

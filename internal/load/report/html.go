@@ -1,12 +1,10 @@
 package report
 
 import (
-	"bufio"
 	"cmp"
 	"crypto/sha256"
 	_ "embed" // the page's parts
 	"encoding/base64"
-	"errors"
 	"html/template"
 	"io"
 	"maps"
@@ -56,8 +54,7 @@ func execute(w io.Writer, t interface{ Execute(io.Writer, any) error }, r *Repor
 	}
 	p.MoreSeries = max(len(p.Series)-tableRows, 0)
 	p.Series = p.Series[:len(p.Series)-p.MoreSeries]
-	b := bufio.NewWriter(w)
-	return errors.Join(t.Execute(b, p), b.Flush())
+	return Filled[*page](t)(w, p)
 }
 
 // page is a run as the templates of report.html and report.md read it.

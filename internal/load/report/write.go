@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -78,6 +79,15 @@ func Write(dir string, run *Run, html func(io.Writer, *Report) error) error {
 		_, err := w.Write(data)
 		return err
 	}))
+}
+
+// Filled writes a page of a template for WriteFile. It fails only where writing
+// does.
+func Filled[P any](t interface{ Execute(io.Writer, any) error }) func(io.Writer, P) error {
+	return func(w io.Writer, p P) error {
+		b := bufio.NewWriter(w)
+		return errors.Join(t.Execute(b, p), b.Flush())
+	}
 }
 
 // WriteFile writes one report of r, under a temporary name first.

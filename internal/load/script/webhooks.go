@@ -2,9 +2,6 @@ package script
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -17,6 +14,7 @@ import (
 
 	"gatehouse/internal/load"
 	"gatehouse/internal/load/gate"
+	stripe "gatehouse/internal/load/signature" // signature is a place here
 )
 
 const (
@@ -89,10 +87,7 @@ func newWebhooks(ctx context.Context, s *Script) (*webhooks, error) {
 
 // sign is Stripe's signature of a body, as of so long ago.
 func (w *webhooks) sign(body string, age time.Duration, secret string) string {
-	t := strconv.FormatInt(time.Now().Add(w.s.ahead-age).Unix(), 10)
-	mac := hmac.New(sha256.New, []byte(secret))
-	mac.Write([]byte(t + "." + body))
-	return "t=" + t + ",v1=" + hex.EncodeToString(mac.Sum(nil))
+	return stripe.Sign(secret, time.Now().Add(w.s.ahead-age), body)
 }
 
 // deliver brings a new event, of each customer in turn.

@@ -1,7 +1,6 @@
 package suite
 
 import (
-	"bufio"
 	_ "embed" // the reports' templates
 	"errors"
 	"html/template"
@@ -80,15 +79,9 @@ func Render(dir string) error {
 func render(dir string, s *Summary) error {
 	p := &page{Summary: s, Sections: sections(s)}
 	p.Style, p.StyleHash = report.Style()
-	with := func(t interface{ Execute(io.Writer, any) error }) func(io.Writer, *page) error {
-		return func(w io.Writer, p *page) error {
-			b := bufio.NewWriter(w)
-			return errors.Join(t.Execute(b, p), b.Flush())
-		}
-	}
 	return errors.Join(
-		report.WriteFile(dir, "report.md", p, with(markdownTemplate)),
-		report.WriteFile(dir, "report.html", p, with(pageTemplate)),
+		report.WriteFile(dir, "report.md", p, report.Filled[*page](markdownTemplate)),
+		report.WriteFile(dir, "report.html", p, report.Filled[*page](pageTemplate)),
 		report.WriteFile(dir, "junit.xml", s, junit),
 	)
 }

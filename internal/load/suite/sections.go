@@ -164,20 +164,27 @@ func throughput(s *Summary) section {
 	return sec
 }
 
-func latency(s *Summary) section {
-	sec := section{ID: "latency", Title: "Latency", Text: []string{"From when a request was due to its last byte. Successes and refusals stand apart: a refusal is fast, and must not make the others look fast. – stands where there were too few to tell."}}
-	t := table{Head: []string{"plan", "request", "outcome", "count:", "avg:", "p50:", "p90:", "p95:", "p99:", "p99.9:", "max:", "service p95:"}}
+// eachOutcome goes through what the requests of all plans came to, in order.
+func (s *Summary) eachOutcome(do func(plan, request string, o report.Outcome)) {
 	for _, p := range s.plans() {
 		for _, request := range slices.Sorted(maps.Keys(p.run.ByRequest)) {
 			outcomes := p.run.ByRequest[request]
 			for _, k := range slices.Sorted(maps.Keys(outcomes)) {
-				if o := outcomes[k]; o.Kind != load.Failure {
-					l := o.Latency
-					t.add(p.Name, request, o.Name, count(o.Count), ms(l.Avg), ms(l.P50), ms(l.P90), ms(l.P95), ms(l.P99), ms(l.P999), ms(l.Max), ms(o.Service.P95))
-				}
+				do(p.Name, request, outcomes[k])
 			}
 		}
 	}
+}
+
+func latency(s *Summary) section {
+	sec := section{ID: "latency", Title: "Latency", Text: []string{"From when a request was due to its last byte. Successes and refusals stand apart: a refusal is fast, and must not make the others look fast. – stands where there were too few to tell."}}
+	t := table{Head: []string{"plan", "request", "outcome", "count:", "avg:", "p50:", "p90:", "p95:", "p99:", "p99.9:", "max:", "service p95:"}}
+	s.eachOutcome(func(plan, request string, o report.Outcome) {
+		if o.Kind != load.Failure {
+			l := o.Latency
+			t.add(plan, request, o.Name, count(o.Count), ms(l.Avg), ms(l.P50), ms(l.P90), ms(l.P95), ms(l.P99), ms(l.P999), ms(l.Max), ms(o.Service.P95))
+		}
+	})
 	sec.Tables = []table{t}
 	return sec
 }
@@ -215,16 +222,11 @@ func limits(s *Summary) section {
 func errorsSection(s *Summary) section {
 	sec := section{ID: "errors", Title: "Errors"}
 	t := table{Head: []string{"plan", "request", "outcome", "count:", "the first one said"}}
-	for _, p := range s.plans() {
-		for _, request := range slices.Sorted(maps.Keys(p.run.ByRequest)) {
-			outcomes := p.run.ByRequest[request]
-			for _, k := range slices.Sorted(maps.Keys(outcomes)) {
-				if o := outcomes[k]; o.Kind == load.Failure {
-					t.add(p.Name, request, o.Name, count(o.Count), o.Example)
-				}
-			}
+	s.eachOutcome(func(plan, request string, o report.Outcome) {
+		if o.Kind == load.Failure {
+			t.add(plan, request, o.Name, count(o.Count), o.Example)
 		}
-	}
+	})
 	if len(t.Rows) == 0 {
 		sec.Text = []string{"Nothing failed."}
 		return sec

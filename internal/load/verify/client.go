@@ -3,10 +3,7 @@ package verify
 import (
 	"cmp"
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +20,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"gatehouse/internal/load"
+	"gatehouse/internal/load/signature"
 )
 
 const (
@@ -132,7 +130,7 @@ func (c *client) send(ctx context.Context, ask Ask) Attempt {
 	switch {
 	case c.policy.signed: // always the same event, of a type that has no effect: it is stored once
 		body = fmt.Sprintf(`{"id": "evt_verify%s", "object": "event", "type": "gatehouse.verify", "created": 1, "livemode": false, "data": {"object": {}}}`, c.run)
-		h.Set("Stripe-Signature", sign(c.secret, time.Now().Add(c.ahead), body))
+		h.Set("Stripe-Signature", signature.Sign(c.secret, time.Now().Add(c.ahead), body))
 	case c.policy.NeedsKey:
 		h.Set("X-Api-Key", c.key)
 	case body == "":
@@ -152,14 +150,6 @@ func (c *client) send(ctx context.Context, ask Ask) Attempt {
 
 func (c *client) signUpBody(n int) string {
 	return fmt.Sprintf(`{"name": "Load verify", "email": "verify-%s-%d@%s"}`, c.run, n, c.domain)
-}
-
-// sign is Stripe's signature of a webhook's body.
-func sign(secret string, at time.Time, body string) string {
-	t := fmt.Sprint(at.Unix())
-	mac := hmac.New(sha256.New, []byte(secret))
-	mac.Write([]byte(t + "." + body))
-	return "t=" + t + ",v1=" + hex.EncodeToString(mac.Sum(nil))
 }
 
 // post sends once. The decision lies between the instants that it notes: before

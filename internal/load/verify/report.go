@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"bufio"
 	_ "embed" // the reports' templates
 	"errors"
 	"fmt"
@@ -111,15 +110,9 @@ func Render(dir string) error {
 func render(dir string, s *Summary) error {
 	p := &page{Summary: s}
 	p.Style, p.StyleHash = report.Style()
-	with := func(t interface{ Execute(io.Writer, any) error }) func(io.Writer, *page) error {
-		return func(w io.Writer, p *page) error {
-			b := bufio.NewWriter(w)
-			return errors.Join(t.Execute(b, p), b.Flush())
-		}
-	}
 	return errors.Join(
-		report.WriteFile(dir, "report.md", p, with(markdownTemplate)),
-		report.WriteFile(dir, "report.html", p, with(pageTemplate)),
+		report.WriteFile(dir, "report.md", p, report.Filled[*page](markdownTemplate)),
+		report.WriteFile(dir, "report.html", p, report.Filled[*page](pageTemplate)),
 		report.WriteFile(dir, "junit.xml", s, junit),
 	)
 }
