@@ -185,6 +185,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, t target) error 
 	if lease.over(g.config.Now()) {       // a body may take its time
 		return unknown()
 	}
+	if err := g.stopping.Err(); err != nil { // the watch that ends calls acts in its own time, and a quick answer would be first
+		return orAway(err)
+	}
 	if lease.Capped && !c.Free {
 		if c.reserved, err = g.config.Meter.Reserve(r.Context(), lease, &c.Call); err != nil {
 			return orAway(err)
