@@ -121,6 +121,52 @@ func TestK6OfSuccesses(t *testing.T) {
 	}
 }
 
+// TestAsWritten reads what k6 1.8.1 and vegeta 12.13 wrote of a target that
+// refuses each twentieth request. k6 had three thresholds that held beside
+// p(99)<0.001, which did not. Its machine-readable form names things otherwise
+// than its schema does, and tells neither p99 nor thresholds.
+func TestAsWritten(t *testing.T) {
+	for _, tt := range []struct {
+		file, tool, success, failure string
+		sent, refused                int64
+		seconds                      float64
+		p95, p99, gates              bool
+	}{
+		{"k6-1.8.1/handlesummary.json", "k6", "success", "failure", 1001, 50, 10, true, true, true},
+		{"k6-1.8.1/export.json", "k6", "success", "failure", 1001, 50, 10, true, true, true},
+		{"k6-1.8.1/machine.json", "k6 1.8.1", "success", "failure", 1001, 50, 10, true, false, false},
+		{"vegeta-12.json", "vegeta", "200", "429", 500, 25, 5, false, false, false},
+	} {
+		t.Run(tt.file, func(t *testing.T) {
+			s := read(t, file(t, tt.file))
+			good, bad := s.Outcomes[tt.success], s.Outcomes[tt.failure]
+			if s.ToolVersion != tt.tool || s.Requests.Sent != tt.sent || good.Count != tt.sent-tt.refused || bad.Count != tt.refused {
+				t.Errorf("%s, %d sent: %+v", s.ToolVersion, s.Requests.Sent, s.Outcomes)
+			}
+			if s.DurationSeconds < tt.seconds-0.1 || s.DurationSeconds > tt.seconds+0.1 {
+				t.Errorf("it lasted %v s", s.DurationSeconds)
+			}
+			if l := good.Latency; (l.P50 != nil) != tt.p95 || (l.P90 != nil) != tt.p95 || (l.P95 != nil) != tt.p95 || (l.P99 != nil) != tt.p99 {
+				t.Errorf("%+v", l)
+			}
+			got := map[string]gate.Verdict{}
+			for _, g := range s.Gates {
+				got[g.Expression] = g.Verdict
+			}
+			want := map[string]gate.Verdict{}
+			if tt.gates {
+				want = map[string]gate.Verdict{
+					"http_req_duration: p(95)<500": gate.Pass, "http_req_duration: p(99)<0.001": gate.Fail,
+					"http_req_failed: rate<0.5": gate.Pass, "http_req_duration{expected_response:true}: p(90)<400": gate.Pass,
+				}
+			}
+			if !maps.Equal(got, want) {
+				t.Errorf("thresholds %v", got)
+			}
+		})
+	}
+}
+
 // TestTimesOfAll: times of successes and failures together are given to neither.
 func TestTimesOfAll(t *testing.T) {
 	for _, tt := range []struct {

@@ -1,6 +1,7 @@
 package foreign
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -31,7 +32,7 @@ func (v values) get(names ...string) *float64 {
 
 func (v values) times(n int64) report.Times {
 	return enough(report.Times{
-		Min: v.get("min"), Avg: v.get("avg"), P50: v.get("p(50)", "med"), P90: v.get("p(90)"), P95: v.get("p(95)"),
+		Min: v.get("min"), Avg: v.get("avg"), P50: v.get("p(50)", "med"), P90: v.get("p(90)", "p90"), P95: v.get("p(95)", "p95"),
 		P99: v.get("p(99)"), P999: v.get("p(99.9)"), Max: v.get("max"),
 	}, n)
 }
@@ -135,7 +136,8 @@ func k6Held(value jsontext.Value, nested bool) (held bool, err error) {
 	return !broken, nil
 }
 
-// readMachine reads a file of --new-machine-readable-summary.
+// readMachine reads a file of --new-machine-readable-summary. k6's schema names
+// p(90) and k6Version; what k6 1.8.1 writes has p90 and k6_version.
 func readMachine(data []byte) (*report.Summary, error) {
 	var file struct {
 		Version string `json:"version"`
@@ -143,7 +145,8 @@ func readMachine(data []byte) (*report.Summary, error) {
 			Duration float64 `json:"duration"` // seconds
 		} `json:"config"`
 		Metadata struct {
-			Version string `json:"k6Version"`
+			Schema  string `json:"k6Version"`
+			Written string `json:"k6_version"`
 		} `json:"metadata"`
 		Results struct {
 			Metrics []struct {
@@ -158,7 +161,7 @@ func readMachine(data []byte) (*report.Summary, error) {
 	if !strings.HasPrefix(file.Version, "1.") {
 		return nil, fmt.Errorf("k6's machine-readable summary is of version %.20q, want 1.0.0", file.Version)
 	}
-	k := &k6{form: "--new-machine-readable-summary", version: file.Metadata.Version, seconds: file.Config.Duration, metrics: map[string]values{}}
+	k := &k6{form: "--new-machine-readable-summary", version: cmp.Or(file.Metadata.Written, file.Metadata.Schema), seconds: file.Config.Duration, metrics: map[string]values{}}
 	for _, m := range file.Results.Metrics {
 		if _, twice := k.metrics[m.Name]; twice {
 			return nil, fmt.Errorf("k6's machine-readable summary has %.60q twice", m.Name)
