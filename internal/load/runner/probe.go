@@ -226,3 +226,31 @@ func stayedUp(before, after look, interrupted bool) (c gate.Check, ok bool) {
 	}
 	return c, true
 }
+
+// nodes are the targets beside the first, as each was before the run.
+type nodes []struct {
+	url    string
+	probe  *probe
+	before look
+}
+
+func beside(ctx context.Context, targets []*url.URL) nodes {
+	n := make(nodes, len(targets))
+	for i, u := range targets {
+		n[i].url, n[i].probe = u.String(), newProbe(u, "")
+		n[i].before = n[i].probe.look(ctx)
+	}
+	return n
+}
+
+// stayedUp has a gate for each of them.
+func (n nodes) stayedUp(ctx context.Context, interrupted bool) []gate.Check {
+	var checks []gate.Check
+	for _, node := range n {
+		if c, ok := stayedUp(node.before, node.probe.lookAgain(ctx, node.before), interrupted); ok {
+			c.Name += ": " + node.url
+			checks = append(checks, c)
+		}
+	}
+	return checks
+}

@@ -52,6 +52,7 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	defer files.close()
 	target := newProbe(o.Target, o.Admin)
 	before := target.look(ctx)
+	nodes := beside(ctx, o.Beside)
 	run := &report.Run{
 		ToolVersion: o.ToolVersion, Plan: o.Plan.Name, PlanHash: o.Plan.Hash, Profile: o.Plan.Profile, Seed: o.Seed,
 		Target: o.targets(), Stages: o.Plan.Stages, Clients: clientsInWords(o.Plan), Timeout: o.Plan.Timeout, Gates: len(o.Plan.Gates),
@@ -87,6 +88,7 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	run.Resources = watch.Usage(run.Result.Started, run.Result.Elapsed, o.Plan.Stages)
 	run.Resources.Why = cmp.Or(run.Resources.Why, unwatched)
 	run.Environment, run.Checks = o.look(ctx, target, before, run.Result)
+	run.Checks = append(run.Checks, nodes.stayedUp(ctx, run.Result.Interrupted)...)
 	if played != nil {
 		run.Checks = append(run.Checks, played.Checks(ctx, run.Result.Interrupted)...)
 		run.Result.Interrupted = ctx.Err() != nil // comparing is part of the run

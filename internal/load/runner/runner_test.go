@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -120,6 +121,39 @@ func TestRunWatchesTheTarget(t *testing.T) {
 			}
 			if u := run.Resources; u.Source != tt.source || !strings.HasPrefix(u.Why, tt.why) || (u.Why == "") != (tt.why == "") || !slices.Equal(stages, tt.stages) {
 				t.Errorf("%+v; want it from %q, why %q, of the stages %v", u, tt.source, tt.why, tt.stages)
+			}
+		})
+	}
+}
+
+// TestRunOfSeveralNodes: a restart of any of them fails the run, not only of the
+// first.
+func TestRunOfSeveralNodes(t *testing.T) {
+	began := time.Now()
+	health := func(name string, uptime func() float64) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, node(name, uptime())) }
+	}
+	steady := func() float64 { return 1000 + time.Since(began).Seconds() }
+	for _, tt := range []struct {
+		name    string
+		second  float64 // its uptime when it is asked again; 0: as time passes
+		verdict gate.Verdict
+	}{{"both stay up", 0, gate.Pass}, {"the second is started anew", 0.001, gate.Fail}} {
+		t.Run(tt.name, func(t *testing.T) {
+			var asked atomic.Bool
+			o, second := options(t, health("a", steady)), options(t, health("b", func() float64 {
+				if asked.Swap(true) && tt.second != 0 {
+					return tt.second
+				}
+				return steady()
+			}))
+			o.Beside = []*url.URL{second.Target}
+			run, err := Run(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if run.Verdict != tt.verdict || len(run.Checks) != 3 || !strings.Contains(run.Checks[2].Name, second.Target.String()) {
+				t.Errorf("%s %q: %+v", run.Verdict, run.Reasons, run.Checks)
 			}
 		})
 	}
