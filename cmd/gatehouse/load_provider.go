@@ -31,7 +31,9 @@ cost nothing.`,
 			return usageError{fmt.Errorf("--listen: %w", err)}
 		}
 		server := script.Provider()
+		stopped := make(chan struct{})
 		context.AfterFunc(c.Context(), func() {
+			defer close(stopped)
 			soon, cancel := context.WithTimeout(context.WithoutCancel(c.Context()), time.Second)
 			defer cancel()
 			_ = server.Shutdown(soon)
@@ -40,6 +42,7 @@ cost nothing.`,
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
+		<-stopped // answers that are under way
 		return nil
 	}
 	return c
