@@ -7,13 +7,16 @@ import (
 )
 
 // A customer's life at Stripe repeats this: a card, three months of Pro, of
-// which the second is paid late, and the end of the subscription.
+// which the first is disputed in vain, the second paid late and the third
+// refunded, and the end of the subscription and of the card.
 const (
 	attached = iota
 	subscribed
 	succeeded1
 	paid1
 	renewed1
+	disputed1
+	won1
 	failed2
 	pastDue2
 	paid2
@@ -21,8 +24,10 @@ const (
 	succeeded3
 	paid3
 	renewed3
+	refunded3
 	leaving
 	canceled
+	detached
 	lifeLength
 )
 
@@ -30,6 +35,7 @@ const (
 	cardCredits = 5
 	paidCredits = 60
 	signUpGives = 5
+	proCents    = 59900
 )
 
 // standing is what a customer's events come to.
@@ -42,6 +48,7 @@ type standing struct {
 // expected is what a customer stands at after the first n events of its life.
 func expected(n int) standing {
 	s := standing{plan: "trial", credits: signUpGives}
+	countered := int64(0) // payments that went back
 	for i := range n {
 		switch i % lifeLength {
 		case attached:
@@ -60,11 +67,15 @@ func expected(n int) standing {
 			s.state = "active"
 		case failed2, pastDue2:
 			s.state = "past_due"
+		case disputed1, refunded3:
+			countered++
+		case won1:
+			countered--
 		case canceled:
 			s.plan, s.state = "pay_as_you_go", "canceled"
 		}
 	}
-	s.credits += s.cards*cardCredits + s.paid*paidCredits
+	s.credits += s.cards*cardCredits + (s.paid-countered)*paidCredits
 	return s
 }
 
@@ -78,17 +89,23 @@ type life struct {
 
 func (l life) id(i int) string { return fmt.Sprintf("evt_load%s_%d_%d", l.run, l.n, i) }
 
-// event is the i-th event of a life, in the form of Stripe's API of 2025-03-31.
+// event is the i-th event of a life, in the form of Stripe's API of 2024-06-20,
+// the last by which an invoice says what paid it.
 func (l life) event(i int) string {
 	round, step := i/lifeLength, i%lifeLength
 	at := l.began.Add(time.Duration(i) * time.Hour).Unix()
 	start := l.began.Add(time.Duration(round*lifeLength+subscribed) * time.Hour).Unix()
 	var kind, object string
-	month := map[int]int{succeeded1: 1, paid1: 1, failed2: 2, paid2: 2, succeeded3: 3, paid3: 3}[step]
+	month := map[int]int{
+		succeeded1: 1, paid1: 1, disputed1: 1, won1: 1, failed2: 2, paid2: 2, succeeded3: 3, paid3: 3, refunded3: 3,
+	}[step]
 	switch step {
-	case attached:
+	case attached, detached:
 		kind = "payment_method.attached"
-		object = fmt.Sprintf(`"id":"pm_load%s_%d_%d","object":"payment_method","type":"card","card":{"brand":"visa","last4":"4242"},"created":%d`, l.run, l.n, round, at)
+		if step == detached {
+			kind = "payment_method.detached"
+		}
+		object = fmt.Sprintf(`"id":%q,"object":"payment_method","type":"card","card":{"brand":"visa","last4":"4242"},"created":%d`, l.of("pm", round, 0), start)
 	case subscribed:
 		kind, object = "customer.subscription.created", l.subscription(round, start, "active", false)
 	case renewed1, renewed2, renewed3:
@@ -102,12 +119,20 @@ func (l life) event(i int) string {
 	case failed2:
 		kind, object = "invoice.payment_failed", l.invoice(round, month, at, "open", 0)
 	case succeeded1, succeeded3:
-		kind, object = "invoice.payment_succeeded", l.invoice(round, month, at, "paid", 59900)
+		kind, object = "invoice.payment_succeeded", l.invoice(round, month, at, "paid", proCents)
+	case disputed1:
+		kind, object = "charge.dispute.created", l.dispute(round, month, at, "needs_response")
+	case won1:
+		kind, object = "charge.dispute.closed", l.dispute(round, month, at, "won")
+	case refunded3:
+		kind = "charge.refunded"
+		object = fmt.Sprintf(`"id":%q,"object":"charge","amount":%d,"amount_refunded":%d,"refunded":true,"currency":"usd","created":%d,"payment_intent":%q,"invoice":%q`,
+			l.of("ch", round, month), proCents, proCents, at, l.of("pi", round, month), l.of("in", round, month))
 	default:
-		kind, object = "invoice.paid", l.invoice(round, month, at, "paid", 59900)
+		kind, object = "invoice.paid", l.invoice(round, month, at, "paid", proCents)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, `{"id":%q,"object":"event","api_version":"2025-03-31.basil","created":%d,"livemode":false,"type":%q,"pending_webhooks":1,`+
+	fmt.Fprintf(&b, `{"id":%q,"object":"event","api_version":"2024-06-20","created":%d,"livemode":false,"type":%q,"pending_webhooks":1,`+
 		`"request":{"id":null,"idempotency_key":null},"data":{"object":{%s,"customer":"cus_load%s_%d","livemode":false,"metadata":{"gatehouse_customer_id":%q}}}}`,
 		l.id(i), at, kind, object, l.run, l.n, l.owner)
 	return b.String()
@@ -115,22 +140,27 @@ func (l life) event(i int) string {
 
 const pro = `{"id":"price_load_pro","object":"price","lookup_key":"pro_monthly","metadata":{},"unit_amount":59900,"currency":"usd","recurring":{"interval":"month"}}`
 
-func (l life) subscriptionID(round int) string {
-	return fmt.Sprintf("sub_load%s_%d_%d", l.run, l.n, round)
+// of names an object of a round and a month of it, or of the whole round.
+func (l life) of(kind string, round, month int) string {
+	return fmt.Sprintf("%s_load%s_%d_%d_%d", kind, l.run, l.n, round, month)
 }
 
 func (l life) subscription(round int, start int64, status string, leaves bool) string {
-	id := l.subscriptionID(round)
-	return fmt.Sprintf(`"id":%q,"object":"subscription","status":%q,"created":%d,"start_date":%d,"cancel_at_period_end":%t,"currency":"usd",`+
-		`"items":{"object":"list","has_more":false,"data":[{"id":"si_%s","object":"subscription_item","current_period_start":%d,"current_period_end":%d,"quantity":1,"price":%s}]}`,
-		id, status, start, start, leaves, id, start, start+30*86400, pro)
+	id := l.of("sub", round, 0)
+	return fmt.Sprintf(`"id":%q,"object":"subscription","status":%q,"created":%d,"start_date":%d,"current_period_start":%d,"current_period_end":%d,"cancel_at_period_end":%t,"currency":"usd",`+
+		`"items":{"object":"list","has_more":false,"data":[{"id":"si_%s","object":"subscription_item","quantity":1,"price":%s}]}`,
+		id, status, start, start, start, start+30*86400, leaves, id, pro)
 }
 
 func (l life) invoice(round, month int, at int64, status string, paid int) string {
-	id := fmt.Sprintf("in_load%s_%d_%d_%d", l.run, l.n, round, month)
-	return fmt.Sprintf(`"id":%q,"object":"invoice","status":%q,"created":%d,"currency":"usd","amount_due":59900,"amount_paid":%d,"billing_reason":"subscription_cycle",`+
-		`"parent":{"type":"subscription_details","subscription_details":{"subscription":%q,"metadata":{"gatehouse_customer_id":%q}}},`+
-		`"lines":{"object":"list","has_more":false,"data":[{"id":"il_%s","object":"line_item","amount":59900,"currency":"usd","pricing":{"type":"price_details",`+
-		`"price_details":{"price":%s,"product":"prod_load_pro"},"unit_amount_decimal":"59900"},"quantity":1}]}`,
-		id, status, at, paid, l.subscriptionID(round), l.owner, id, pro)
+	id := l.of("in", round, month)
+	return fmt.Sprintf(`"id":%q,"object":"invoice","status":%q,"created":%d,"currency":"usd","amount_due":%d,"amount_paid":%d,"billing_reason":"subscription_cycle",`+
+		`"payment_intent":%q,"subscription":%q,"subscription_details":{"metadata":{"gatehouse_customer_id":%q}},`+
+		`"lines":{"object":"list","has_more":false,"data":[{"id":"il_%s","object":"line_item","type":"subscription","amount":%d,"currency":"usd","price":%s,"quantity":1}]}`,
+		id, status, at, proCents, paid, l.of("pi", round, month), l.of("sub", round, 0), l.owner, id, proCents, pro)
+}
+
+func (l life) dispute(round, month int, at int64, status string) string {
+	return fmt.Sprintf(`"id":%q,"object":"dispute","amount":%d,"currency":"usd","created":%d,"reason":"fraudulent","status":%q,"charge":%q,"payment_intent":%q`,
+		l.of("dp", round, month), proCents, at, status, l.of("ch", round, month), l.of("pi", round, month))
 }

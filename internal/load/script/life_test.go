@@ -24,34 +24,42 @@ func TestExpected(t *testing.T) {
 	// gets no credits for another card.
 	table := []standing{
 		{"trial", "", 5, 0, 0},
-		{"pay_as_you_go", "", 10, 1, 0}, // attached
-		{"pro", "active", 10, 1, 0},     // subscribed
-		{"pro", "active", 70, 1, 1},     // succeeded1
-		{"pro", "active", 70, 1, 1},     // paid1, of the same invoice
-		{"pro", "active", 70, 1, 1},     // renewed1
-		{"pro", "past_due", 70, 1, 1},   // failed2
-		{"pro", "past_due", 70, 1, 1},   // pastDue2
-		{"pro", "active", 130, 1, 2},    // paid2
-		{"pro", "active", 130, 1, 2},    // renewed2
-		{"pro", "active", 190, 1, 3},    // succeeded3
-		{"pro", "active", 190, 1, 3},    // paid3
-		{"pro", "active", 190, 1, 3},    // renewed3
-		{"pro", "active", 190, 1, 3},    // leaving
-		{"pay_as_you_go", "canceled", 190, 1, 3},
-		{"pay_as_you_go", "canceled", 190, 1, 3}, // another card
-		{"pro", "active", 190, 1, 3},
-		{"pro", "active", 250, 1, 4},
-		{"pro", "active", 250, 1, 4},
-		{"pro", "active", 250, 1, 4},
-		{"pro", "past_due", 250, 1, 4},
-		{"pro", "past_due", 250, 1, 4},
-		{"pro", "active", 310, 1, 5},
-		{"pro", "active", 310, 1, 5},
-		{"pro", "active", 370, 1, 6},
-		{"pro", "active", 370, 1, 6},
-		{"pro", "active", 370, 1, 6},
-		{"pro", "active", 370, 1, 6},
-		{"pay_as_you_go", "canceled", 370, 1, 6},
+		{"pay_as_you_go", "", 10, 1, 0},          // attached
+		{"pro", "active", 10, 1, 0},              // subscribed
+		{"pro", "active", 70, 1, 1},              // succeeded1
+		{"pro", "active", 70, 1, 1},              // paid1, of the same invoice
+		{"pro", "active", 70, 1, 1},              // renewed1
+		{"pro", "active", 10, 1, 1},              // disputed1
+		{"pro", "active", 70, 1, 1},              // won1
+		{"pro", "past_due", 70, 1, 1},            // failed2
+		{"pro", "past_due", 70, 1, 1},            // pastDue2
+		{"pro", "active", 130, 1, 2},             // paid2
+		{"pro", "active", 130, 1, 2},             // renewed2
+		{"pro", "active", 190, 1, 3},             // succeeded3
+		{"pro", "active", 190, 1, 3},             // paid3
+		{"pro", "active", 190, 1, 3},             // renewed3
+		{"pro", "active", 130, 1, 3},             // refunded3
+		{"pro", "active", 130, 1, 3},             // leaving
+		{"pay_as_you_go", "canceled", 130, 1, 3}, // canceled
+		{"pay_as_you_go", "canceled", 130, 1, 3}, // detached
+		{"pay_as_you_go", "canceled", 130, 1, 3}, // another card
+		{"pro", "active", 130, 1, 3},
+		{"pro", "active", 190, 1, 4},
+		{"pro", "active", 190, 1, 4},
+		{"pro", "active", 190, 1, 4},
+		{"pro", "active", 130, 1, 4},
+		{"pro", "active", 190, 1, 4},
+		{"pro", "past_due", 190, 1, 4},
+		{"pro", "past_due", 190, 1, 4},
+		{"pro", "active", 250, 1, 5},
+		{"pro", "active", 250, 1, 5},
+		{"pro", "active", 310, 1, 6},
+		{"pro", "active", 310, 1, 6},
+		{"pro", "active", 310, 1, 6},
+		{"pro", "active", 250, 1, 6},
+		{"pro", "active", 250, 1, 6},
+		{"pay_as_you_go", "canceled", 250, 1, 6},
+		{"pay_as_you_go", "canceled", 250, 1, 6},
 	}
 	for n, want := range table {
 		if got := expected(n); got != want {
@@ -93,15 +101,15 @@ func TestEventsAreStripes(t *testing.T) {
 			if e.Party.CustomerID != l.owner || e.Party.StripeID == "" {
 				t.Errorf("event %d is of %+v, want %s", i, e.Party, l.owner)
 			}
-			if e.Invoice != nil && (e.Invoice.Prices[0].LookupKey != "pro_monthly" || e.Invoice.Subscription != l.subscriptionID(i/lifeLength)) ||
-				e.Subscription != nil && (e.Subscription.Prices[0].LookupKey != "pro_monthly" || e.Subscription.ID != l.subscriptionID(i/lifeLength)) {
+			if e.Invoice != nil && (e.Invoice.Prices[0].LookupKey != "pro_monthly" || e.Invoice.Subscription != l.of("sub", i/lifeLength, 0)) ||
+				e.Subscription != nil && (e.Subscription.Prices[0].LookupKey != "pro_monthly" || e.Subscription.ID != l.of("sub", i/lifeLength, 0)) {
 				t.Errorf("event %d is not of the round's subscription, or without Pro: %s", i, l.event(i))
 			}
 			ids[e.ID], types[e.Type], last = true, true, e.Created
 		}
 	}
-	if len(types) != 7 {
-		t.Errorf("the types are %v, want the seven that matter", types)
+	if len(types) != 11 {
+		t.Errorf("the types are %v, want the eleven that matter", types)
 	}
 }
 

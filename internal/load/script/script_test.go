@@ -94,6 +94,7 @@ func TestLies(t *testing.T) {
 		{"the month ends", "credentials", func(r *rig) { r.newPeriod = true }, told{usage: "?period of usage began"}},
 		{"events are applied twice", "webhooks", func(r *rig) { r.appliesTwice = true }, told{effects: "customers differ"}},
 		{"an event is acknowledged and lost", "webhooks", func(r *rig) { r.loses = true }, told{effects: "customers differ"}},
+		{"refunds change nothing", "webhooks", func(r *rig) { r.keepsMoney = true }, told{effects: "customers differ"}},
 		{"a duplicate is said to be new", "webhooks", func(r *rig) { r.alwaysNew = true }, told{forbidden: "was new twice"}},
 		{"nothing is said of duplicates", "webhooks", func(r *rig) { r.mute = true }, told{forbidden: "without saying whether"}},
 		{"forged events are taken", "webhooks", func(r *rig) { r.takesForged = true }, told{forbidden: "the forged event", effects: "customers differ"}},

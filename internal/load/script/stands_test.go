@@ -29,11 +29,7 @@ type stripeEvent struct {
 			} `json:"items"`
 			Lines struct {
 				Data []struct {
-					Pricing struct {
-						Details struct {
-							Price stripePrice `json:"price"`
-						} `json:"price_details"`
-					} `json:"pricing"`
+					Price stripePrice `json:"price"`
 				} `json:"data"`
 			} `json:"lines"`
 		} `json:"object"`
@@ -48,7 +44,7 @@ type stripePrice struct {
 func (e *stripeEvent) pro() bool {
 	o := &e.Data.Object
 	return len(o.Items.Data) > 0 && o.Items.Data[0].Price.Key == "pro_monthly" ||
-		len(o.Lines.Data) > 0 && o.Lines.Data[0].Pricing.Details.Price.Key == "pro_monthly"
+		len(o.Lines.Data) > 0 && o.Lines.Data[0].Price.Key == "pro_monthly"
 }
 
 // stands is what events come to by the contract's table, in the order given.
@@ -82,6 +78,12 @@ func stands(came []occurrence) (s standing, entries []string) {
 				paid[fact] = true
 				s.paid, s.credits, entries = s.paid+1, s.credits+60, append(entries, "pro_subscription_payment")
 			}
+		case "charge.refunded":
+			s.credits, entries = s.credits-60, append(entries, "refund")
+		case "charge.dispute.created":
+			s.credits, entries = s.credits-60, append(entries, "dispute")
+		case "charge.dispute.closed":
+			s.credits, entries = s.credits+60, append(entries, "dispute_won")
 		}
 	}
 	return s, entries

@@ -44,7 +44,7 @@ type lies struct {
 	unlists, listsTwice, listsMore, hidesRevoked         bool // GET /api/v1/credentials
 	showsRevoked, forgetsToGrant                         bool
 	losesCall, countsTwice                               bool // usage
-	appliesTwice, loses, alwaysNew, mute                 bool // events
+	appliesTwice, loses, keepsMoney, alwaysNew, mute     bool // events
 	takesForged, takesStale, byArrival, refusesHalf      bool
 	refusesAll, unlimited, usedByOthers, newPeriod       bool
 	closed                                               bool // nobody may sign up
@@ -359,7 +359,7 @@ func (t *target) webhook(w http.ResponseWriter, r *http.Request, body []byte) in
 func (t *target) keep(e stripeEvent, again bool) {
 	for _, b := range t.buyers {
 		late := e.Type == "invoice.paid" && strings.HasSuffix(e.Data.Object.ID, "_2")
-		if b.id != e.Data.Object.Metadata["gatehouse_customer_id"] || t.loses && late {
+		if b.id != e.Data.Object.Metadata["gatehouse_customer_id"] || t.loses && late || t.keepsMoney && strings.HasPrefix(e.Type, "charge.") {
 			continue
 		}
 		switch o := (occurrence{told: e}); {
