@@ -25,7 +25,8 @@ func purgeCustomers() *cobra.Command {
 		Long: `Removes all customers who signed up at a load-test domain while it was one, with
 their keys and ledgers, and says how many. A node may serve meanwhile. It goes
 in steps, each of which is whole whatever ends it: run it again to do the rest.
-All others at the domain are kept, and so are those that Stripe knows.`,
+All others at the domain are kept, and so are those that have an id at Stripe
+which no load test made up.`,
 	}
 	given := c.Flags().String("domain", "", "one of load-test-domains (its subdomains are others); required")
 	known := func(config app.Config) string { return cmp.Or(strings.Join(config.PurgeDomains, ", "), "none") }

@@ -36,7 +36,7 @@ type Registry interface {
 	// above after whose canonical address is at exactly domain, with all that
 	// is theirs: keys and ledgers too. It looks at no more than limit of them,
 	// and keeps those that did not sign up as a load test's (Opening.LoadTest)
-	// and those that Stripe knows.
+	// and those that have an id at Stripe which no load test made up.
 	PurgeSome(ctx context.Context, domain, after string, limit int) (Purged, error)
 }
 

@@ -2,6 +2,10 @@ package records
 
 import "gatehouse/internal/account"
 
+// unknownToStripe are customers without an id there, or with one that a load test
+// made up: a real one has no second underscore.
+const unknownToStripe = "(stripe_customer_id IS NULL OR stripe_customer_id LIKE 'cus!_load%!_%' ESCAPE '!')"
+
 // Purge removes those of some customers that are still at a domain, signed up
 // as a load test's, and are unknown to Stripe. chosen says in SQL which customers
 // are meant, and domain which is an address's; their arguments come from $2 on,
@@ -10,12 +14,14 @@ import "gatehouse/internal/account"
 func Purge(t Tx, at, domain, chosen string, args ...any) (done account.Purged, err error) {
 	args = append([]any{at}, args...)
 	from := " FROM customers WHERE " + domain + " = $1 AND id IN (" + chosen + ")"
-	if _, err := t.Exec("INSERT INTO purges SELECT id"+from+" AND load_test AND stripe_customer_id IS NULL", args...); err != nil {
+	if _, err := t.Exec("INSERT INTO purges SELECT id"+from+" AND load_test AND "+unknownToStripe, args...); err != nil {
 		return done, err
 	}
 	for _, removal := range []string{
 		"DELETE FROM api_keys WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM jobs WHERE kind IN ('welcome_mail', 'stripe_customer') AND subject IN (SELECT customer_id FROM purges)",
+		"DELETE FROM jobs WHERE kind = 'stripe_event' AND subject IN (SELECT e.id FROM stripe_events e JOIN purges p ON p.customer_id = e.customer_id)",
+		"DELETE FROM stripe_events WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM outcomes WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM subscription_facts WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM payment_methods WHERE customer_id IN (SELECT customer_id FROM purges)",

@@ -93,6 +93,26 @@ var purgeTests = map[string]func(*testing.T, Backend){
 			t.Errorf("ledgers are %+v, %v", report, err)
 		}
 	},
+	"WhoAnEventToldOfIsKnownToStripe": func(t *testing.T, b Backend) {
+		told := func(address, stripeID, invoiceID string) string {
+			_, _, by := signUp(t, b, address+"@"+loadDomain)
+			c := invoice(by.CustomerID, invoiceID, "pi_"+invoiceID, 60)
+			c.Customer.StripeID = stripeID
+			done(t, decide(t, b, c)())
+			return by.CustomerID
+		}
+		told("made-up", "cus_load4XY1_12", "in_1")
+		real := told("real", "cus_loadNffrFeUfNV", "in_2")
+		if got, err := b.PurgeSome(t.Context(), loadDomain, "", 10); err != nil || got != (account.Purged{Removed: 1, Kept: 1}) {
+			t.Errorf("purged %+v, %v", got, err)
+		}
+		if _, err := b.Customer(t.Context(), real); err != nil {
+			t.Error(err)
+		}
+		if ids := listEvents(t, b, billing.EventFilter{}, 10); len(ids) != 1 || event(t, b, ids[0]).CustomerID != real {
+			t.Errorf("left are the events %q, want the other's", ids)
+		}
+	},
 	"AsManyAsAStepTakes": func(t *testing.T, b Backend) {
 		for range 6 {
 			signUp(t, b, newID(t)+"@"+loadDomain)
