@@ -102,14 +102,14 @@ var purgeTests = map[string]func(*testing.T, Backend){
 			return by.CustomerID
 		}
 		told("made-up", "cus_load4XY1_12", "in_1")
-		real := told("real", "cus_loadNffrFeUfNV", "in_2")
+		known := told("real", "cus_loadNffrFeUfNV", "in_2")
 		if got, err := b.PurgeSome(t.Context(), loadDomain, "", 10); err != nil || got != (account.Purged{Removed: 1, Kept: 1}) {
 			t.Errorf("purged %+v, %v", got, err)
 		}
-		if _, err := b.Customer(t.Context(), real); err != nil {
+		if _, err := b.Customer(t.Context(), known); err != nil {
 			t.Error(err)
 		}
-		if ids := listEvents(t, b, billing.EventFilter{}, 10); len(ids) != 1 || event(t, b, ids[0]).CustomerID != real {
+		if ids := listEvents(t, b, billing.EventFilter{}, 10); len(ids) != 1 || event(t, b, ids[0]).CustomerID != known {
 			t.Errorf("left are the events %q, want the other's", ids)
 		}
 	},
