@@ -69,7 +69,7 @@ With gatehouse serve on this machine, and then its customers are removed:
 		s, err := capacity.Run(c.Context(), o, l.search)
 		switch _, unprepared := errors.AsType[runner.NotPreparedError](err); {
 		case s == nil && c.Context().Err() != nil:
-			return err
+			return interrupted{errors.New("interrupted before any rate was tried")}
 		case s == nil && unprepared:
 			return fmt.Errorf("the first probe could not be prepared: %w", err)
 		case s == nil:

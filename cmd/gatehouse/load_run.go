@@ -293,8 +293,11 @@ func readKeys(file string) ([]string, error) {
 	}
 	text, err := readBounded(file)
 	keys := strings.Fields(string(text))
-	if err != nil || len(keys) == 0 {
-		return nil, errors.Join(fmt.Errorf("--keys-file %s has no keys", file), err)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("--keys-file: %w", err)
+	case len(keys) == 0:
+		return nil, fmt.Errorf("--keys-file %s has no keys", file)
 	}
 	return keys, nil
 }
@@ -348,6 +351,9 @@ func (l *loadRun) conclude(out io.Writer, run *report.Run, dir string) error {
 		fmt.Fprintln(out, report.Headline(report.Summarize(run)))
 		for _, reason := range run.Reasons {
 			fmt.Fprintln(out, "  "+printable(reason))
+		}
+		if most := report.MostFailures(report.Summarize(run)); most != "" {
+			fmt.Fprintln(out, "  "+printable(most))
 		}
 		t := table{header: []string{"", "GATE", "OBSERVED"}}
 		for _, c := range run.Checks {

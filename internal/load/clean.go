@@ -9,7 +9,10 @@ import (
 // many characters.
 func Clean(s string, most int) string {
 	runes := []rune(strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
+		switch {
+		case unicode.IsSpace(r): // of several lines one
+			return ' '
+		case !unicode.IsPrint(r):
 			return '\uFFFD'
 		}
 		return r

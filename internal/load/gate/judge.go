@@ -93,7 +93,7 @@ func generatorFaults(r *load.Result, gates []Gate) []string {
 	// What a target leaves unanswered fills the places in flight: then it is the
 	// target's fault that others went unsent. So nine in ten must be answered.
 	answered := r.Answered > 0 && r.Answered*10 >= r.Sent*9
-	if answered && r.Unsent*oneIn > r.Scheduled {
+	if answered && !r.Interrupted && r.Unsent*oneIn > r.Scheduled {
 		add("%s were never sent while the target answered", part(r.Unsent, r.Scheduled))
 	}
 	if own := r.Generator.OwnErrors; own*oneIn > r.Sent {
@@ -113,11 +113,11 @@ func missing(r *load.Result, gates []Gate, checks []Check) []string {
 	if count[load.Success] == 0 {
 		add("too few successes: none of %s requests succeeded", number(r.Scheduled))
 	}
-	if r.Sent*100 < r.Scheduled*99 {
-		add("the offered rate was not reached: %s were sent", part(r.Sent, r.Scheduled))
-	}
-	if r.Interrupted {
+	switch {
+	case r.Interrupted: // and so some were not sent
 		add("the run was interrupted after %s of %s", r.Elapsed.Round(time.Second/10), r.Planned)
+	case r.Sent*100 < r.Scheduled*99:
+		add("the offered rate was not reached: %s were sent", part(r.Sent, r.Scheduled))
 	}
 	for _, c := range checks {
 		lacks := func(g Gate) bool { return g.Expression == c.Expression && g.Quantile > 0 && g.ofSuccesses(r) }

@@ -99,6 +99,7 @@ func TestJudge(t *testing.T) {
 			"the offered rate was not reached: 989 of 1,000 requests (98.90 %) were sent",
 		}},
 		{"interrupted", usual, with(result(created(500)), interrupted), nil, gate.Inconclusive, []string{"the run was interrupted after 10s of 10s"}},
+		{"interrupted with some yet to be sent", usual, with(with(result(created(500)), interrupted), func(r *load.Result) { r.Scheduled, r.Unsent = 520, 20 }), nil, gate.Inconclusive, []string{"the run was interrupted after 10s of 10s"}},
 		{"interrupted after a failure", usual, with(result(created(500), refused(500)), interrupted), nil, gate.Fail, []string{"failure share", "the run was interrupted"}},
 		{"the caller's check fails", usual, result(created(500)), []gate.Check{down}, gate.Fail, []string{"the target stayed up: no"}},
 		{"the caller's check can't tell", usual, result(created(500)), []gate.Check{unknown}, gate.Inconclusive, []string{"limited latency p95 against x can't be told: needs 72, had 3"}},

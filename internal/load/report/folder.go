@@ -86,7 +86,8 @@ func (r *Report) fill(samples []*load.Sample, windows []Window) error {
 		r.Seconds.Add(x)
 	}
 	if sum.Unsent = sum.Scheduled - sum.Sent; sum != r.Requests {
-		return fmt.Errorf("its requests are %+v, and those of %s %+v: it was cut, or is of another run", sum, summaryFile, r.Requests)
+		return fmt.Errorf("it has %d requests that were sent and %d that were answered, and %s %d and %d: it was cut, or is of another run",
+			sum.Sent, sum.Answered, summaryFile, r.Requests.Sent, r.Requests.Answered)
 	}
 	if len(windows) > 0 {
 		return fmt.Errorf("%s has the second %d, and this has not: it was cut, or is of another run", WindowsFile, windows[0].Second)

@@ -2,6 +2,8 @@ package report
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"gatehouse/internal/load"
@@ -44,4 +46,26 @@ func Headline(s *Summary) string {
 		end = "; the run was interrupted."
 	}
 	return fmt.Sprintf("%s: of %s requests %s and %s%s", word, count(s.Requests.Scheduled), strings.Join(parts[:last], ", "), parts[last], end)
+}
+
+// MostFailures says how most of the requests ended that failed, with an example;
+// "" where none did.
+func MostFailures(s *Summary) string {
+	var failed, most int64
+	var worst Outcome
+	for _, key := range slices.Sorted(maps.Keys(s.Outcomes)) {
+		if o := s.Outcomes[key]; o.Kind == load.Failure && key != load.Interrupted {
+			if failed += o.Count; o.Count > most {
+				worst, most = o, o.Count
+			}
+		}
+	}
+	if failed == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("of %s failures %s were %s", count(failed), count(most), worst.Name)
+	if worst.Example != "" {
+		text += ", such as " + load.Clean(strings.Join(strings.Fields(worst.Example), " "), 120)
+	}
+	return text
 }

@@ -168,3 +168,15 @@ func TestHeadline(t *testing.T) {
 		})
 	}
 }
+
+func TestMostFailures(t *testing.T) {
+	s := &Summary{Outcomes: map[string]Outcome{"200": {Name: "200", Kind: load.Success, Count: 9}, load.Interrupted: {Kind: load.Failure, Count: 5}}}
+	if got := MostFailures(s); got != "" {
+		t.Errorf("of none: %q", got)
+	}
+	s.Outcomes["404"] = Outcome{Name: "404", Kind: load.Failure, Count: 2, Example: "<p>\n  not here\x1b[0m</p>"}
+	s.Outcomes["500"] = Outcome{Name: "500", Kind: load.Failure, Count: 1}
+	if got, want := MostFailures(s), "of 3 failures 2 were 404, such as <p> not here\ufffd[0m</p>"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

@@ -146,7 +146,7 @@ func TestStayedUpIsOpenWhenItCouldNotBeTold(t *testing.T) {
 func TestWhatATargetSaysIsClean(t *testing.T) {
 	target, _ := told(t, []string{`{"status": "\u001b[2Jok\nPASS", "node": "` + strings.Repeat("n", 1000) + `", "uptime_seconds": 1}`}, "")
 	l := newProbe(target, "").look(t.Context())
-	if l.health.Status != "\uFFFD[2Jok\uFFFDPASS" || len(l.health.Node) != 64 {
+	if l.health.Status != "\uFFFD[2Jok PASS" || len(l.health.Node) != 64 {
 		t.Errorf("%q, %d bytes of node; want nothing that steers a terminal, and little", l.health.Status, len(l.health.Node))
 	}
 }
