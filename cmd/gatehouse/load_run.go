@@ -128,7 +128,7 @@ A first run, with gatehouse serve on this machine:
 
 // flags are those that all commands have that run plans.
 func (l *loadRun) flags(f *pflag.FlagSet) {
-	f.StringSliceVar(&l.targets, "target", []string{"http://127.0.0.1:8080"}, "URL of the API; of several nodes, by comma, connections go to each in turn")
+	f.StringSliceVar(&l.targets, "target", []string{"http://127.0.0.1:8080"}, "URL of the API; of several nodes, by comma, requests go to each in turn")
 	f.StringVar(&l.targetAdmin, "target-admin", "", "URL of the target's admin listener, which tells its machine, database and limits; none: don't ask (default on loopback http://127.0.0.1:9090)")
 	f.StringVar(&l.profile, "profile", "", "one of the plan's profiles; those inside have smoke, gate, staging, production and reference")
 	f.StringVar(&l.out, "out", "", "folder for the reports (default "+l.folder+"-PLAN-PROFILE-TIME)")

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -26,7 +25,7 @@ const maxIdle = 50 * time.Second
 type client struct {
 	local     netip.Addr // zero: the machine's choice
 	forwarded string     // X-Forwarded-For, or ""
-	idle      []*conn    // the last used is the last; guarded by the engine's mu
+	idle      [][]*conn  // by target, the last used last; guarded by the engine's mu
 }
 
 // conn is one open connection. It belongs to its client while idle, and to one
@@ -85,10 +84,11 @@ func address(block, size, i uint32) netip.Addr {
 	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
 }
 
-// newSenders makes the clients of all requests, in the order of the requests.
+// newSenders makes the clients of all requests, in the order of the requests,
+// each with room for connections to so many targets.
 // Addresses begin at a random one, so that a run does not find the last one's
 // rate limits used up.
-func newSenders(requests []Request) []*senders {
+func newSenders(requests []Request, targets int) []*senders {
 	made := make(map[*Clients]*senders)
 	all := make([]*senders, len(requests))
 	next := rand.Uint32()
@@ -98,7 +98,9 @@ func newSenders(requests []Request) []*senders {
 			continue
 		}
 		s := &senders{clients: make([]client, max(r.Clients.Count, 1))}
+		idle := make([][]*conn, len(s.clients)*targets)
 		for k := range s.clients {
+			s.clients[k].idle, idle = idle[:targets:targets], idle[targets:]
 			switch r.Clients.Via {
 			case ViaSource:
 				s.clients[k].local = address(loopbackBlock, loopbackSize, next%loopbackSize)
@@ -113,11 +115,10 @@ func newSenders(requests []Request) []*senders {
 	return all
 }
 
-// endpoint is where connections go: to each address in turn. They are looked up
-// once, so that a resolver is no part of what is measured.
+// endpoint is where connections go. Addresses are looked up once, so that a
+// resolver is no part of what is measured.
 type endpoint struct {
-	addrs []string // addresses and ports, one a target
-	next  atomic.Uint32
+	addrs []string // addresses and ports, each once
 	tls   *tls.Config
 	host  string // what requests say
 	path  string // put before theirs
@@ -137,50 +138,96 @@ func resolve(ctx context.Context, j *Job) (*endpoint, error) {
 		}
 	}
 	for _, t := range append([]*url.URL{target}, j.Beside...) {
-		addr, err := addressOf(ctx, t)
+		addrs, port, err := addressesOf(ctx, t)
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range j.Requests {
-			if r.Clients.Via == ViaSource && (!addr.Addr().Is4() || !addr.Addr().IsLoopback()) {
-				return nil, fmt.Errorf("clients with source addresses are on IPv4's loopback, and the target %s is not", addr.Addr())
+		for _, addr := range addrs {
+			for _, r := range j.Requests {
+				if r.Clients.Via == ViaSource && (!addr.Is4() || !addr.IsLoopback()) {
+					return nil, fmt.Errorf("clients with source addresses are on IPv4's loopback, and the target %s is not", addr)
+				}
+			}
+			if to := netip.AddrPortFrom(addr, port).String(); !slices.Contains(e.addrs, to) {
+				e.addrs = append(e.addrs, to)
 			}
 		}
-		e.addrs = append(e.addrs, addr.String())
 	}
 	return e, nil
 }
 
-// addressOf looks a target up. An IPv4 address is taken if there is one.
-func addressOf(ctx context.Context, target *url.URL) (netip.AddrPort, error) {
+// addressesOf looks a target up.
+func addressesOf(ctx context.Context, target *url.URL) (addrs []netip.Addr, to uint16, err error) {
 	text := cmp.Or(target.Port(), map[string]string{"http": "80", "https": "443"}[target.Scheme])
 	port, err := strconv.ParseUint(text, 10, 16)
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("the target's port is %q", text)
+		return nil, 0, fmt.Errorf("the target's port is %q", text)
 	}
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", target.Hostname())
+	addrs, err = net.DefaultResolver.LookupNetIP(ctx, "ip", target.Hostname())
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("look up the target: %w", err)
+		return nil, 0, fmt.Errorf("look up the target: %w", err)
 	}
 	if len(addrs) == 0 {
-		return netip.AddrPort{}, fmt.Errorf("the target %s has no address", target.Hostname())
+		return nil, 0, fmt.Errorf("the target %s has no address", target.Hostname())
 	}
-	best := addrs[0]
-	if four := slices.IndexFunc(addrs, func(a netip.Addr) bool { return a.Unmap().Is4() }); four >= 0 {
-		best = addrs[four]
-	}
-	return netip.AddrPortFrom(best.Unmap(), uint16(port)), nil
+	return oneFamily(addrs), uint16(port), nil
 }
 
-// dial opens a connection for a client. The times are of TCP and of TLS.
-func (e *endpoint) dial(ctx context.Context, c *client) (cn *conn, connect, handshake time.Duration, err error) {
+// oneFamily keeps the IPv4 addresses if there are any, since a name commonly has
+// one node's address in both families. They are in order, whatever the resolver's.
+func oneFamily(addrs []netip.Addr) []netip.Addr {
+	var four, six []netip.Addr
+	for _, a := range addrs {
+		if a = a.Unmap(); a.Is4() {
+			four = append(four, a)
+		} else {
+			six = append(six, a)
+		}
+	}
+	if len(four) == 0 {
+		four = six
+	}
+	slices.SortFunc(four, netip.Addr.Compare)
+	return slices.Compact(four)
+}
+
+// rota gives each target one request of every round, in an order that the seed
+// draws anew for each. In a fixed one a client, or a kind of request, that comes
+// at the same step would always meet the same target.
+type rota struct {
+	rng   *rand.Rand
+	round []int
+	done  int // of the round
+}
+
+func newRota(seed uint64, targets int) *rota {
+	r := &rota{rng: rand.New(rand.NewPCG(seed, 3)), round: make([]int, targets)}
+	for i := range r.round {
+		r.round[i] = i
+	}
+	return r
+}
+
+func (r *rota) next() int {
+	if r.done == 0 && len(r.round) > 1 {
+		r.rng.Shuffle(len(r.round), func(i, j int) { r.round[i], r.round[j] = r.round[j], r.round[i] })
+	}
+	target := r.round[r.done]
+	if r.done++; r.done == len(r.round) {
+		r.done = 0
+	}
+	return target
+}
+
+// dial opens a client's connection to a target. The times are of TCP and of TLS.
+func (e *endpoint) dial(ctx context.Context, c *client, target int) (cn *conn, connect, handshake time.Duration, err error) {
 	d := net.Dialer{KeepAlive: -1}
 	if c.local.IsValid() {
 		d.LocalAddr = &net.TCPAddr{IP: c.local.AsSlice()}
 		d.ControlContext = shareLocalPorts
 	}
 	began := time.Now()
-	plain, err := d.DialContext(ctx, "tcp", e.addrs[int(e.next.Add(1)-1)%len(e.addrs)])
+	plain, err := d.DialContext(ctx, "tcp", e.addrs[target])
 	if err != nil {
 		return nil, 0, 0, err
 	}

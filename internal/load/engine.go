@@ -55,10 +55,10 @@ func Run(ctx context.Context, j *Job) (*Result, error) {
 	dialing, stopDialing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopDialing()
 	e := &engine{
-		job: j, sched: newSchedule(j.Stages), to: to, senders: newSenders(j.Requests),
+		job: j, sched: newSchedule(j.Stages), to: to, senders: newSenders(j.Requests, len(to.addrs)),
 		ctx: dialing, maxIdle: maxIdleConns(), freed: make(chan struct{}, 1), busy: make(map[*worker]struct{}),
 	}
-	e.rec = newRecorder(j, e.sched)
+	e.rec = newRecorder(j, e.sched, to.addrs)
 	cpu := cpuTime()
 	if e.alarm, e.began, err = newAlarm(); err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func (e *engine) tend(over <-chan struct{}) {
 // until it ended: all, unless it was interrupted.
 func (e *engine) pace(ctx context.Context) int64 {
 	f := &filler{picks: rand.New(rand.NewPCG(e.job.Seed, 2)), unique: newUnique()}
-	pick := newChooser(e.job)
+	pick, targets := newChooser(e.job), newRota(e.job.Seed, len(e.to.addrs))
 	last := e.job.Planned() + e.job.Timeout // when to give up on what had to wait
 	var woke, blocked time.Duration
 	for k := range e.sched.total {
@@ -142,7 +142,7 @@ func (e *engine) pace(ctx context.Context) int64 {
 		if due < blocked { // it had to wait for a place, and then for its turn
 			free = e.now()
 		}
-		w.due, w.free, w.client = due, free, c
+		w.due, w.free, w.client, w.target = due, free, c, targets.next()
 		w.text = e.job.Requests[a.Request].render(w.text[:0], e.to, c, f)
 		if e.job.Script != nil && a.ID == "" {
 			a.ID = string(f.id)
@@ -280,28 +280,29 @@ func (c *chooser) next() int {
 	return len(c.upTo) - 1
 }
 
-// takeIdle gives a client's last used connection, or nil.
-func (e *engine) takeIdle(c *client) *conn {
+// takeIdle gives a client's last used connection to a target, or nil.
+func (e *engine) takeIdle(c *client, target int) *conn {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	n := len(c.idle)
+	idle := c.idle[target]
+	n := len(idle)
 	if n == 0 {
 		return nil
 	}
-	cn := c.idle[n-1]
-	c.idle[n-1] = nil
-	c.idle = c.idle[:n-1]
+	cn := idle[n-1]
+	idle[n-1] = nil
+	c.idle[target] = idle[:n-1]
 	e.idle--
 	return cn
 }
 
-// keepIdle gives a connection back to its client, or closes it where too many
-// are open.
-func (e *engine) keepIdle(c *client, cn *conn) {
+// keepIdle gives a connection to a target back to its client, or closes it where
+// too many are open.
+func (e *engine) keepIdle(c *client, target int, cn *conn) {
 	e.mu.Lock()
 	keep := e.idle < e.maxIdle
 	if keep {
-		c.idle = append(c.idle, cn)
+		c.idle[target] = append(c.idle[target], cn)
 		e.idle++
 	}
 	e.mu.Unlock()
@@ -317,15 +318,16 @@ func (e *engine) closeIdle(longer time.Duration) {
 	e.mu.Lock()
 	for _, s := range e.senders {
 		for i := range s.clients {
-			c := &s.clients[i]
-			n := 0
-			for n < len(c.idle) && now-c.idle[n].used >= longer { // the first is the oldest
-				n++
-			}
-			if n > 0 {
-				old = append(old, c.idle[:n]...)
-				c.idle = append(c.idle[:0], c.idle[n:]...)
-				e.idle -= n
+			for target, idle := range s.clients[i].idle {
+				n := 0
+				for n < len(idle) && now-idle[n].used >= longer { // the first is the oldest
+					n++
+				}
+				if n > 0 {
+					old = append(old, idle[:n]...)
+					s.clients[i].idle[target] = append(idle[:0], idle[n:]...)
+					e.idle -= n
+				}
 			}
 		}
 	}

@@ -68,7 +68,7 @@ func newSite(t *testing.T, answer func(w http.ResponseWriter, r *http.Request) i
 func statusOK(http.ResponseWriter, *http.Request) int { return http.StatusOK }
 
 // jobFor is a job of about n requests in so long a time.
-func jobFor(t *testing.T, target string, n int, span time.Duration) *Job {
+func jobFor(t testing.TB, target string, n int, span time.Duration) *Job {
 	t.Helper()
 	u, err := url.Parse(target)
 	if err != nil {
@@ -376,7 +376,7 @@ func TestWhatCanNotBegin(t *testing.T) {
 
 func TestSendersKeepApart(t *testing.T) {
 	shared := &Clients{Count: MaxClients, Via: ViaSource}
-	all := newSenders([]Request{{Clients: shared}, {Clients: shared}, {Clients: &Clients{Count: 50, Via: ViaSource}}, {Clients: &Clients{Via: ViaNone}}})
+	all := newSenders([]Request{{Clients: shared}, {Clients: shared}, {Clients: &Clients{Count: 50, Via: ViaSource}}, {Clients: &Clients{Via: ViaNone}}}, 1)
 	if all[0] != all[1] || all[0] == all[2] {
 		t.Error("the same clients are others, or others the same")
 	}

@@ -177,7 +177,7 @@ func TestQuiet(t *testing.T) {
 		dialled, did := make(chan struct{}), make(chan error, 1)
 		ln := listen(t, func(c net.Conn) { <-dialled; did <- tt.do(c.(*net.TCPConn)) })
 		to := &endpoint{addrs: []string{ln.Addr().String()}}
-		cn, _, _, err := to.dial(t.Context(), &client{})
+		cn, _, _, err := to.dial(t.Context(), &client{}, 0)
 		if close(dialled); err != nil {
 			t.Fatal(err)
 		}
@@ -203,7 +203,7 @@ func TestTLSThatReadAhead(t *testing.T) {
 		<-over
 	})
 	to := &endpoint{addrs: []string{ln.Addr().String()}, tls: &tls.Config{InsecureSkipVerify: true}}
-	cn, _, _, err := to.dial(t.Context(), &client{})
+	cn, _, _, err := to.dial(t.Context(), &client{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ const (
 // plan that it is made from has been checked.
 type Job struct {
 	Target      *url.URL   // scheme (http or https) and host; a path is put before each request's
-	Beside      []*url.URL // more nodes of the same, over http: connections go to each in turn
+	Beside      []*url.URL // more nodes of the same, over http: requests go to each in turn
 	TLS         *tls.Config
 	Stages      []Stage
 	Requests    []Request

@@ -47,7 +47,7 @@ func (c counted) checkGone(t *testing.T, port string) {
 
 // listen serves connections one goroutine each, until the test ends. What
 // serve leaves open is closed then, so a target can stay silent.
-func listen(t *testing.T, serve func(net.Conn)) net.Listener {
+func listen(t testing.TB, serve func(net.Conn)) net.Listener {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

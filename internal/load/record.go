@@ -18,6 +18,7 @@ const maxPolicies = 16
 // done is one request that has ended. Times are from the run's start.
 type done struct {
 	request        int
+	target         int
 	status         int    // 0: none
 	err            string // an error's kind, if there is no status
 	due            time.Duration
@@ -64,13 +65,16 @@ type recorder struct {
 	scratch *Distribution
 }
 
-func newRecorder(j *Job, s *schedule) *recorder {
+func newRecorder(j *Job, s *schedule, addrs []string) *recorder {
 	r := &recorder{
 		job: j, sched: s, names: make(map[int]Outcome), series: make(map[seriesKey]*series), policies: make(map[string]bool),
 		lag: newWindow(), scratch: newWindow(), dueMax: s.total,
 	}
 	for _, o := range j.Outcomes {
 		r.names[o.Status] = o
+	}
+	for _, a := range addrs {
+		r.result.Targets = append(r.result.Targets, Target{Address: a})
 	}
 	r.result.Lag = NewDistribution()
 	r.result.Connections = Connections{
@@ -79,13 +83,14 @@ func newRecorder(j *Job, s *schedule) *recorder {
 	return r
 }
 
-// sent takes note that a request was taken up.
-func (r *recorder) sent(at, free time.Duration) {
+// sent takes note that a request to a target was taken up.
+func (r *recorder) sent(at, free time.Duration, target int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.roll(at)
 	r.second.Sent++
 	r.result.Sent++
+	r.result.Targets[target].Sent++
 	r.result.InFlightMax = max(r.result.InFlightMax, r.inFlight())
 	r.result.Lag.Record(at - free)
 	r.lag.Record(at - free)
@@ -129,6 +134,7 @@ func (r *recorder) ended(d *done) {
 		return
 	}
 	r.result.Answered++
+	r.result.Targets[d.target].Answered++
 	r.second.Answered++
 	c.Waiting.Record(d.waited)
 	c.Receiving.Record(d.received)

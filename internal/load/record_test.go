@@ -16,7 +16,7 @@ func recording(observe func(*Sample)) *recorder {
 		Outcomes: []Outcome{{"created", 201, Success}, {"limited", 429, Expected}},
 		Observe:  observe,
 	}
-	return newRecorder(j, newSchedule(j.Stages))
+	return newRecorder(j, newSchedule(j.Stages), []string{"127.0.0.1:1"})
 }
 
 // request records one that was due at a time, with so long a latency, and lag
@@ -27,7 +27,7 @@ func (r *recorder) request(d done, latency time.Duration, lag ...time.Duration) 
 	for _, l := range lag {
 		free -= l
 	}
-	r.sent(d.sent, free)
+	r.sent(d.sent, free, d.target)
 	r.ended(&d)
 }
 

@@ -24,6 +24,8 @@ type Result struct {
 	// Samples has one entry a second.
 	Samples []*Sample
 
+	// Targets has one entry for each address that was called, in the job's order.
+	Targets     []Target
 	Lag         *Distribution // due (or, if later, the in-flight bound's leave) to sent
 	Connections Connections
 	Generator   Generator
@@ -44,6 +46,12 @@ type Series struct {
 
 // Count is how many requests came to this outcome.
 func (s *Series) Count() int64 { return s.Latency.Count() }
+
+// Target is what went to one address.
+type Target struct {
+	Address        string // and port
+	Sent, Answered int64
+}
 
 // Connections is what the network's part of it was.
 type Connections struct {

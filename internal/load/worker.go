@@ -23,6 +23,7 @@ type worker struct {
 	due, free time.Duration
 	arrival   Arrival
 	client    *client
+	target    int    // index into the endpoint's addresses
 	text      []byte // the whole request
 }
 
@@ -45,8 +46,8 @@ func newWorker(e *engine) *worker {
 func (w *worker) send() {
 	e := w.e
 	sent := e.now()
-	e.rec.sent(sent, w.free)
-	d := done{request: w.arrival.Request, due: w.due, sent: sent}
+	e.rec.sent(sent, w.free, w.target)
+	d := done{request: w.arrival.Request, target: w.target, due: w.due, sent: sent}
 	keep, dialing, err := w.exchange(&d)
 	d.ended = e.now()
 	w.use(nil, keep)
@@ -70,7 +71,7 @@ func (w *worker) send() {
 func (w *worker) exchange(d *done) (keep, dialing bool, err error) {
 	e := w.e
 	deadline := e.began.Add(d.sent + e.job.Timeout)
-	cn := e.takeIdle(w.client)
+	cn := e.takeIdle(w.client, w.target)
 	if cn != nil {
 		// It may have been closed, which is no failure, or have had more to say,
 		// which is no answer to what comes next.
@@ -82,7 +83,7 @@ func (w *worker) exchange(d *done) (keep, dialing bool, err error) {
 	}
 	if cn == nil {
 		ctx, cancel := context.WithDeadline(e.ctx, deadline)
-		cn, d.connect, d.shake, err = e.to.dial(ctx, w.client)
+		cn, d.connect, d.shake, err = e.to.dial(ctx, w.client, w.target)
 		cancel()
 		if err != nil {
 			return false, true, err
@@ -129,7 +130,7 @@ func (w *worker) use(cn *conn, keep bool) {
 	case last == nil:
 	case keep:
 		last.used = e.now()
-		e.keepIdle(w.client, last)
+		e.keepIdle(w.client, w.target, last)
 	default:
 		last.drop()
 	}

@@ -125,6 +125,8 @@ func missing(r *load.Result, gates []Gate, checks []Check) []string {
 		case c.Verdict != Inconclusive:
 		case count[load.Success] > 0 && slices.ContainsFunc(gates, lacks):
 			add("too few successes: %s %s", c.Name, c.Why)
+		case c.Unit == Truth && c.Observed != nil: // what it asks is known; what that means for the run is not
+			add("%s: no, %s", c.Name, c.Why)
 		default:
 			add("%s can't be told: %s", c.Name, c.Why)
 		}

@@ -54,6 +54,7 @@ type Summary struct {
 	SuccessP95  *float64                      `json:"success_p95_ms"`  // latency, of all successes together
 	Writes      *int                          `json:"writes,omitzero"` // rows that writes.csv is to have; nil: not known
 	Connections Connections                   `json:"connections"`
+	Targets     []Called                      `json:"targets,omitzero"` // by address, where there were several
 	Generator   GeneratorLoad                 `json:"generator"`
 	Resources   resources.Usage               `json:"resources"` // the target's
 
@@ -171,6 +172,13 @@ type Connections struct {
 	Receiving  Times `json:"receiving_ms"`
 }
 
+// Called is what went to one of several addresses.
+type Called struct {
+	Address  string `json:"address"`
+	Sent     int64  `json:"sent"`
+	Answered int64  `json:"answered"`
+}
+
 // GeneratorLoad is what the run cost the generator.
 type GeneratorLoad struct {
 	Saturated  bool    `json:"saturated"` // it was the bottleneck, and the run says nothing of the target
@@ -206,6 +214,11 @@ func Summarize(r *Run) *Summary {
 			MaxLag: round(milliseconds(longest)), P99Lag: round(milliseconds(p99)), OwnErrors: res.Generator.OwnErrors,
 		},
 		Gates: r.Checks, WithoutGates: r.Gates == 0, Comparison: r.Baseline, Notes: r.Notes, Verdict: r.Verdict, Reasons: r.Reasons,
+	}
+	if len(res.Targets) > 1 {
+		for _, t := range res.Targets {
+			s.Targets = append(s.Targets, Called(t))
+		}
 	}
 	for _, stage := range r.Stages {
 		s.Stages = append(s.Stages, Stage{round(stage.Duration.Seconds()), stage.Rate})
@@ -307,6 +320,21 @@ func (s *Summary) validate() error {
 				return fmt.Errorf("outcome %.40q has the time %v ms", key, *t.ms)
 			}
 		}
+	}
+	return s.validateTargets()
+}
+
+// validateTargets checks that the counts by address, if any, are those of the run.
+func (s *Summary) validateTargets() error {
+	var sum Called
+	for _, t := range s.Targets {
+		if t.Answered < 0 || t.Answered > t.Sent {
+			return fmt.Errorf("target %.40q answered %d of %d requests", t.Address, t.Answered, t.Sent)
+		}
+		sum.Sent, sum.Answered = sum.Sent+t.Sent, sum.Answered+t.Answered
+	}
+	if len(s.Targets) > 0 && (sum.Sent != s.Requests.Sent || sum.Answered != s.Requests.Answered) {
+		return fmt.Errorf("its targets answered %d of %d requests, and the run %d of %d", sum.Answered, sum.Sent, s.Requests.Answered, s.Requests.Sent)
 	}
 	return nil
 }

@@ -169,6 +169,8 @@ func TestReadSummaryRefuses(t *testing.T) {
 		{"a count", `{"schema": "gatehouse.load/1", "outcomes": {"201": {"kind": "success", "count": -1}}}`, "the count -1"},
 		{"a time", `{"schema": "gatehouse.load/1", "outcomes": {"201": {"kind": "success", "latency_ms": {"p95": -1}}}}`, "the time -1 ms"},
 		{"a number", `{"schema": "gatehouse.load/1", "outcomes": {"201": {"kind": "success", "latency_ms": {"p95": 1e999}}}}`, "p95"},
+		{"a target's answers", `{"schema": "gatehouse.load/1", "outcomes": {}, "targets": [{"address": "b:1", "sent": 1, "answered": 2}]}`, `target "b:1" answered 2 of 1`},
+		{"targets of another run", `{"schema": "gatehouse.load/1", "outcomes": {}, "requests": {"sent": 3, "answered": 1}, "targets": [{"sent": 2, "answered": 1}]}`, "answered 1 of 2 requests, and the run 1 of 3"},
 		{"too long", strings.Repeat(" ", maxSummary) + `{}`, "longer than"},
 	}
 	for _, tt := range tests {
@@ -180,6 +182,37 @@ func TestReadSummaryRefuses(t *testing.T) {
 	}
 	if _, err := ReadSummary([]byte(`{"schema": "gatehouse.load/1", "outcomes": {}, "later": 1}`)); err != nil {
 		t.Errorf("a field of a later version: %v", err)
+	}
+}
+
+// What went to each of several addresses is in the summary and on the pages; of
+// one address there is no more to say.
+func TestSeveralTargets(t *testing.T) {
+	r := fixture()
+	r.Result.Targets = []load.Target{{Address: "127.0.0.1:1", Sent: 1200, Answered: 1199}}
+	if s := Summarize(r); s.Targets != nil {
+		t.Errorf("of one: %+v", s.Targets)
+	}
+	r.Result.Targets = []load.Target{{Address: "127.0.0.1:1", Sent: 599, Answered: 598}, {Address: hostile, Sent: 601, Answered: 601}}
+	data, err := Summarize(r).JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := ReadSummary(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []Called{{"127.0.0.1:1", 599, 598}, {hostile, 601, 601}}; !slices.Equal(s.Targets, want) {
+		t.Errorf("%+v; want %+v", s.Targets, want)
+	}
+	page := rendered(t, &Report{Summary: s})
+	if !strings.Contains(page, `<th scope="row">127.0.0.1:1</th><td class="n">599</td><td class="n">598</td>`) || strings.Contains(page, "<script") {
+		t.Error("the page lacks the addresses, or has them as markup")
+	}
+	text := string(written(t, func(b *bytes.Buffer) error { return Markdown(b, &Report{Summary: s}) }))
+	const table = "\n\n| address | sent | answered |\n|---|---:|---:|\n| 127.0.0.1:1 | 599 | 598 |\n| \\<"
+	if _, after, ok := strings.Cut(text, table); !ok || !strings.Contains(after, " | 601 | 601 |\n\n## Resources") {
+		t.Errorf("the addresses are not as they should be in\n%s", text)
 	}
 }
 

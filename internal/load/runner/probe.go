@@ -227,6 +227,27 @@ func stayedUp(before, after look, interrupted bool) (c gate.Check, ok bool) {
 	return c, true
 }
 
+// everyAnswered is the gate of several addresses that no plan has to ask for: one
+// without an answer was not measured, however well the others did. ok is false
+// where there is one address.
+func everyAnswered(targets []load.Target) (c gate.Check, ok bool) {
+	yes, no := 1.0, 0.0
+	c = gate.Check{
+		Name: "every target answered", Expression: "each address gave at least one answer",
+		Unit: gate.Truth, Verdict: gate.Pass, Observed: &yes,
+	}
+	var silent []string
+	for _, t := range targets {
+		if t.Answered == 0 {
+			silent = append(silent, fmt.Sprintf("%s answered none of %s requests", t.Address, gate.Count.Text(float64(t.Sent))))
+		}
+	}
+	if len(silent) > 0 {
+		c.Verdict, c.Observed, c.Why = gate.Inconclusive, &no, strings.Join(silent, ", ")
+	}
+	return c, len(targets) > 1
+}
+
 // nodes are the targets beside the first, as each was before the run.
 type nodes []struct {
 	url    string

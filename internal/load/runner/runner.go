@@ -139,10 +139,13 @@ func (o *Options) job(s load.Script, observe func(*load.Sample)) *load.Job {
 }
 
 // look says, after the load, where it was sent from and to, and how the plan's
-// gates stand and the one on the target's process.
+// gates stand and those on the target's process and on several addresses.
 func (o *Options) look(ctx context.Context, target *probe, before look, r *load.Result) (report.Environment, []gate.Check) {
 	checks := gate.Evaluate(o.Plan.Gates, r)
 	if check, ok := stayedUp(before, target.lookAgain(ctx, before), r.Interrupted); ok {
+		checks = append(checks, check)
+	}
+	if check, ok := everyAnswered(r.Targets); ok {
 		checks = append(checks, check)
 	}
 	return report.Environment{

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -152,10 +153,37 @@ func TestRunOfSeveralNodes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if run.Verdict != tt.verdict || len(run.Checks) != 3 || !strings.Contains(run.Checks[2].Name, second.Target.String()) {
+			if run.Verdict != tt.verdict || len(run.Checks) != 4 || run.Checks[2].Verdict != gate.Pass || !strings.Contains(run.Checks[3].Name, second.Target.String()) {
 				t.Errorf("%s %q: %+v", run.Verdict, run.Reasons, run.Checks)
 			}
 		})
+	}
+}
+
+// TestRunOfADeadNode: a node that answers nothing is named, whatever the others
+// do and however lenient the plan is.
+func TestRunOfADeadNode(t *testing.T) {
+	o := options(t, http.NotFound)
+	o.Plan.Outcomes = []load.Outcome{{Name: "fine", Status: http.StatusNotFound, Kind: load.Success}}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := ln.Addr().String()
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o.Beside = []*url.URL{{Scheme: "http", Host: dead}}
+	run, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "every target answered: no, " + dead + " answered none of 25 requests"
+	if run.Verdict != gate.Inconclusive || !slices.Contains(run.Reasons, want) {
+		t.Errorf("%s %q; want it inconclusive, since %q", run.Verdict, run.Reasons, want)
+	}
+	if s, err := report.Open(o.Out); err != nil || len(s.Targets) != 2 || s.Targets[1] != (report.Called{Address: dead, Sent: 25}) {
+		t.Errorf("%+v, %v; want the dead one told", s, err)
 	}
 }
 
