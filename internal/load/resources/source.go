@@ -26,6 +26,11 @@ const (
 	jobs
 )
 
+// names are for people.
+var names = [...]string{
+	cpu: "processor time", memory: "memory", goroutines: "goroutines", openFiles: "open files", pool: "database connections", jobs: "jobs",
+}
+
 // reading is what a target used at one moment, as far as it told.
 type reading map[int]float64
 

@@ -22,7 +22,7 @@ const (
 // Usage is what a target used, as far as it is known.
 type Usage struct {
 	Source string  `json:"source"` // "metrics", "pid", "metrics, pid"; "" for nothing
-	Why    string  `json:"why"`    // why there is nothing, or no more
+	Why    string  `json:"why"`    // why there is nothing or no more, and what was odd
 	Stages []Stage `json:"stages"` // those with a reading
 }
 
@@ -121,12 +121,13 @@ func (w *Watch) Usage(began time.Time, took time.Duration, stages []load.Stage) 
 	for _, source := range w.sources {
 		u.Source = strings.TrimPrefix(u.Source+", "+source.name, ", ")
 	}
+	into := func(m moment) time.Duration { return max(m.at.Sub(began), 0).Round(time.Second) }
 	silent := 0
 	var before moment // that told its processor time
 	for _, m := range w.all {
 		if m.err != nil {
 			silent++
-			u.Why = cmp.Or(u.Why, fmt.Sprintf("the first %v into the run: %v", max(m.at.Sub(began), 0).Round(time.Second), m.err))
+			u.Why = cmp.Or(u.Why, fmt.Sprintf("the first %v into the run: %v", into(m), m.err))
 		}
 		for of, v := range m.reading {
 			if of != cpu {
@@ -143,6 +144,9 @@ func (w *Watch) Usage(began time.Time, took time.Duration, stages []load.Stage) 
 	if silent > 0 {
 		u.Why = fmt.Sprintf("it was silent in %d of %d readings, %s", silent, len(w.all), u.Why)
 	}
+	for of := range names {
+		u.Why = strings.TrimPrefix(u.Why+w.odd(of, into), "; ")
+	}
 	for i := -1; i <= len(stages); i++ {
 		spent := func(of int) *Spent {
 			s, ok := sums[[2]int{i, of}]
@@ -156,6 +160,34 @@ func (w *Watch) Usage(began time.Time, took time.Duration, stages []load.Stage) 
 		}
 	}
 	return u
+}
+
+// odd says, after a semicolon each, how often one thing was missing that had been
+// told before, where the rest was told, and that a counter went back.
+func (w *Watch) odd(of int, into func(moment) time.Duration) (text string) {
+	var last, lost, back *moment
+	missing := 0
+	for i := range w.all {
+		m := &w.all[i]
+		v, told := m.reading[of]
+		switch {
+		case told && of == cpu && last != nil && v < last.reading[of]:
+			back = cmp.Or(back, m)
+		case !told && last != nil && m.err == nil:
+			lost = cmp.Or(lost, m)
+			missing++
+		}
+		if told {
+			last = m
+		}
+	}
+	if lost != nil {
+		text = fmt.Sprintf("; %s: missing in %d of %d readings, the first %v into the run", names[of], missing, len(w.all), into(*lost))
+	}
+	if back != nil {
+		text += fmt.Sprintf("; %s: went back by %v into the run, as after a restart", names[of], into(*back))
+	}
+	return text
 }
 
 // stageAt is the stage of a moment; the last one's while answers are awaited.

@@ -79,6 +79,33 @@ func TestARestart(t *testing.T) {
 		if diff := cmp.Diff(want, got.Stages); diff != "" {
 			t.Error(diff)
 		}
+		if want := "processor time: went back by 9s into the run, as after a restart"; got.Why != want {
+			t.Errorf("it says %q, want %q", got.Why, want)
+		}
+	})
+}
+
+// A metric that vanishes alone is told of; one that never was, or comes late, is not.
+func TestAMetricThatVanishes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		got := drive(t, 20*time.Second, Source{"metrics", func(context.Context) (reading, error) {
+			n++
+			r := reading{memory: 1, openFiles: 1}
+			switch {
+			case n == 2:
+				return nil, errors.New("gone") // which says enough of this reading
+			case n == 4 || n == 5:
+				delete(r, openFiles)
+			case n == 6:
+				r[jobs] = 1
+			}
+			return r, nil
+		}})
+		want := "it was silent in 1 of 6 readings, the first 4s into the run: gone; open files: missing in 2 of 6 readings, the first 14s into the run"
+		if got.Why != want {
+			t.Errorf("it says %q, want %q", got.Why, want)
+		}
 	})
 }
 
