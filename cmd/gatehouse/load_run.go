@@ -112,6 +112,9 @@ A first run, with gatehouse serve on this machine:
 			return err
 		}
 		if _, ok := errors.AsType[runner.NotPreparedError](err); ok {
+			if _, kept := os.Stat(filepath.Join(o.Out, report.WritesFile)); kept == nil {
+				err = fmt.Errorf("%w; what the target had acknowledged by then is kept in %s, so give the next try another --out", err, o.Out)
+			}
 			return fmt.Errorf("the run could not be prepared: %w", err)
 		}
 		if run == nil {
