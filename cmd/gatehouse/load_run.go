@@ -49,7 +49,7 @@ const (
 // loadRun is what the flags of load run say.
 type loadRun struct {
 	targets            []string
-	targetAdmin        string
+	targetAdmin        []string
 	profile, out       string
 	folder             string // how a folder's name begins where out is none
 	baseline           string
@@ -132,7 +132,7 @@ A first run, with gatehouse serve on this machine:
 // flags are those that all commands have that run plans.
 func (l *loadRun) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&l.targets, "target", []string{"http://127.0.0.1:8080"}, "URL of the API; of several nodes, by comma, requests go to each in turn")
-	f.StringVar(&l.targetAdmin, "target-admin", "", "URL of the target's admin listener, which tells its machine, database and limits; none: don't ask (default on loopback http://127.0.0.1:9090)")
+	f.StringSliceVar(&l.targetAdmin, "target-admin", nil, "URL of the target's admin listener, which tells its machine, database, limits and what it uses; of several targets each one's, by comma; none: don't ask (default on loopback http://127.0.0.1:9090)")
 	f.StringVar(&l.profile, "profile", "", "one of the plan's profiles; those inside have smoke, gate, staging, production and reference")
 	f.StringVar(&l.out, "out", "", "folder for the reports (default "+l.folder+"-PLAN-PROFILE-TIME)")
 	f.Uint64Var(&l.seed, "seed", 0, "decides which request an arrival is, and what it picks (default: a random one)")
@@ -146,7 +146,7 @@ func (l *loadRun) flags(f *pflag.FlagSet) {
 
 // options checks all that can be wrong before anything is sent.
 func (l *loadRun) options(name string) (o runner.Options, err error) {
-	o = runner.Options{ToolVersion: version, Seed: l.seed, Admin: l.targetAdmin, Out: l.out}
+	o = runner.Options{ToolVersion: version, Seed: l.seed, Out: l.out}
 	targets, loopback, err := readTargets(l.targets)
 	if err != nil {
 		return o, err
@@ -199,17 +199,8 @@ func (l *loadRun) options(name string) (o runner.Options, err error) {
 			return o, err
 		}
 	}
-	switch {
-	case o.Admin == none:
-		o.Admin = ""
-	case o.Admin == "" && o.Loopback:
-		o.Admin = "http://127.0.0.1:9090"
-	case o.Admin != "":
-		admin, _, err := readTarget(o.Admin)
-		if err != nil {
-			return o, fmt.Errorf("--target-admin: %w", err)
-		}
-		o.Admin = admin.String()
+	if o.Admins, err = l.readAdmins(len(targets), o.Loopback); err != nil {
+		return o, fmt.Errorf("--target-admin: %w", err)
 	}
 	if l.pid != 0 {
 		process, err := resources.Process(l.pid)
@@ -272,6 +263,26 @@ func readTargets(texts []string) (targets []*url.URL, loopback bool, err error) 
 		return nil, false, errors.New("some targets are on this machine and some are not: they would see one client at two addresses")
 	}
 	return targets, away == 0, nil
+}
+
+// readAdmins reads the URLs of the targets' admin listeners.
+func (l *loadRun) readAdmins(targets int, loopback bool) (admins []string, err error) {
+	switch {
+	case len(l.targetAdmin) == 0 && loopback:
+		return []string{"http://127.0.0.1:9090"}, nil
+	case len(l.targetAdmin) == 1 && l.targetAdmin[0] == none:
+		return nil, nil
+	case len(l.targetAdmin) > 1 && len(l.targetAdmin) != targets:
+		return nil, fmt.Errorf("of %d targets there are %d listeners: want the first one's, or each one's in their order", targets, len(l.targetAdmin))
+	}
+	for _, text := range l.targetAdmin {
+		admin, _, err := readTarget(text)
+		if err != nil {
+			return nil, err
+		}
+		admins = append(admins, admin.String())
+	}
+	return admins, nil
 }
 
 // readPlan finds a plan: one inside of that name, otherwise a file.

@@ -3,6 +3,6 @@
 // goes with them. `make gate` runs the load suite so, and `make prove` kills nodes
 // and stops the database meanwhile.
 //
-// In the command's arguments {targets}, {admin}, {provider} and {database} stand
+// In the command's arguments {targets}, {admin} (of each, by comma), {provider} and {database} stand
 // for what the nodes have; its exit code is gate's.
 package main

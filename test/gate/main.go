@@ -93,11 +93,11 @@ func (g *gate) run(ctx context.Context, command []string) (code int, err error) 
 	if err := g.start(ctx); err != nil {
 		return 1, err
 	}
-	var targets []string
+	var targets, admins []string
 	for _, n := range g.nodes {
-		targets = append(targets, "http://"+n.listen)
+		targets, admins = append(targets, "http://"+n.listen), append(admins, "http://"+n.admin)
 	}
-	put := strings.NewReplacer("{targets}", strings.Join(targets, ","), "{admin}", "http://"+g.nodes[0].admin, "{provider}", g.provider, "{database}", g.database)
+	put := strings.NewReplacer("{targets}", strings.Join(targets, ","), "{admin}", strings.Join(admins, ","), "{provider}", g.provider, "{database}", g.database)
 	args := make([]string, len(command))
 	for i, arg := range command {
 		args[i] = put.Replace(arg)

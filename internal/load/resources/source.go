@@ -47,15 +47,32 @@ var wanted = map[string]int{
 	"gatehouse_jobs":                   jobs, // in the state "queued"
 }
 
-// Metrics reads a target's /metrics, in Prometheus' text format, which fetch
-// bounds.
-func Metrics(fetch func(context.Context) ([]byte, error)) Source {
-	return Source{"metrics", func(ctx context.Context) (reading, error) {
-		text, err := fetch(ctx)
-		if err != nil {
-			return nil, err
+// Fetch gets a node's /metrics, in Prometheus' text format, and bounds them.
+type Fetch func(context.Context) ([]byte, error)
+
+// Metrics reads a target's /metrics, and adds those of all its nodes up. Where
+// one is silent nothing is known of the whole.
+func Metrics(nodes ...Fetch) Source {
+	name := "metrics"
+	if len(nodes) > 1 {
+		name = fmt.Sprintf("metrics of %d nodes together", len(nodes))
+	}
+	return Source{name, func(ctx context.Context) (reading, error) {
+		all := reading{}
+		for _, fetch := range nodes {
+			text, err := fetch(ctx)
+			if err != nil {
+				return nil, err
+			}
+			r, err := parseMetrics(string(text))
+			if err != nil {
+				return nil, err
+			}
+			for of, v := range r {
+				all[of] += v
+			}
 		}
-		return parseMetrics(string(text))
+		return all, nil
 	}}
 }
 

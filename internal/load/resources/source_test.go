@@ -3,6 +3,7 @@ package resources
 import (
 	"context"
 	"errors"
+	"maps"
 	"math"
 	"os"
 	"runtime"
@@ -109,6 +110,20 @@ func TestProcess(t *testing.T) {
 }
 
 // FuzzMetrics: whatever a target tells are numbers that can be added up.
+func TestMetricsOfSeveralNodes(t *testing.T) {
+	node := func(text string, err error) Fetch {
+		return func(context.Context) ([]byte, error) { return []byte(text), err }
+	}
+	one, gone := node("go_goroutines 3\nprocess_cpu_seconds_total 2.5\n", nil), errors.New("gone")
+	all := Metrics(one, node("go_goroutines 4\n", nil))
+	if got, err := all.read(t.Context()); err != nil || !maps.Equal(got, reading{goroutines: 7, cpu: 2.5}) || all.name != "metrics of 2 nodes together" {
+		t.Errorf("%s: %v, %v", all.name, got, err)
+	}
+	if got, err := Metrics(one, node("", gone)).read(t.Context()); !errors.Is(err, gone) || got != nil {
+		t.Errorf("with one that is silent %v, %v; want nothing of the whole", got, err)
+	}
+}
+
 func FuzzMetrics(f *testing.F) {
 	f.Add(told)
 	f.Add("42 (gatehouse) S 1 2 3 4 5 6 7 8 9 10 150 50 13 14 15 16 17 18 19 20 100")

@@ -22,7 +22,7 @@ type Measured struct {
 // sends it many times. It ends early once observe has seen enough. An error means
 // that it could not begin, or that ctx ended it.
 func Measure(ctx context.Context, o Options, observe func(*load.Sample) (enough bool)) (*Measured, error) {
-	target := newProbe(o.Target, o.Admin)
+	target := newProbe(o.Target, o.admin(0))
 	before := target.look(ctx)
 	var s load.Script
 	played, err := o.prepare(ctx, func(*load.Arrival, string, string, int) {})

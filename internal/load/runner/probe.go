@@ -15,6 +15,7 @@ import (
 	"gatehouse/internal/load"
 	"gatehouse/internal/load/gate"
 	"gatehouse/internal/load/report"
+	"gatehouse/internal/load/resources"
 )
 
 // probe asks a target about itself, before a run and after it.
@@ -255,13 +256,34 @@ type nodes []struct {
 	before look
 }
 
-func beside(ctx context.Context, targets []*url.URL) nodes {
-	n := make(nodes, len(targets))
-	for i, u := range targets {
-		n[i].url, n[i].probe = u.String(), newProbe(u, "")
+func (o *Options) beside(ctx context.Context) nodes {
+	n := make(nodes, len(o.Beside))
+	for i, u := range o.Beside {
+		n[i].url, n[i].probe = u.String(), newProbe(u, o.admin(i+1))
 		n[i].before = n[i].probe.look(ctx)
 	}
 	return n
+}
+
+// admin is the admin listener of a target, "" where none is known.
+func (o *Options) admin(i int) string {
+	if i >= len(o.Admins) {
+		return ""
+	}
+	return o.Admins[i]
+}
+
+// metrics are those of all nodes, the first included, or of that alone where an
+// admin listener of another is not known to be its own, and then why.
+func (n nodes) metrics(first *probe) (all []resources.Fetch, why string) {
+	all = []resources.Fetch{first.metrics}
+	for _, node := range n {
+		if node.before.admin == nil {
+			return all[:1], "of the first target alone, since of " + node.url + " no admin listener is known (--target-admin)"
+		}
+		all = append(all, node.probe.metrics)
+	}
+	return all, ""
 }
 
 // stayedUp has a gate for each of them.

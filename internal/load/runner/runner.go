@@ -29,7 +29,7 @@ type Options struct {
 	Target       *url.URL
 	Beside       []*url.URL // more nodes of the same
 	Loopback     bool       // the target is on this machine
-	Admin        string     // URL of the target's admin listener, "" for none
+	Admins       []string   // URLs of admin listeners: none, the first target's, or one of each in the targets' order
 	Seed         uint64
 	Out          string          // folder of the reports
 	Baseline     *report.Summary // nil: compare with nothing
@@ -50,9 +50,9 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 		return nil, err
 	}
 	defer files.close()
-	target := newProbe(o.Target, o.Admin)
+	target := newProbe(o.Target, o.admin(0))
 	before := target.look(ctx)
-	nodes := beside(ctx, o.Beside)
+	nodes := o.beside(ctx)
 	run := &report.Run{
 		ToolVersion: o.ToolVersion, Plan: o.Plan.Name, PlanHash: o.Plan.Hash, Profile: o.Plan.Profile, Seed: o.Seed,
 		Target: o.targets(), Stages: o.Plan.Stages, Clients: clientsInWords(o.Plan), Timeout: o.Plan.Timeout, Gates: len(o.Plan.Gates),
@@ -71,7 +71,8 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 	seconds := writeSeconds(files, o.Plan.Outcomes)
 	sources, unwatched := o.Watched, "no admin listener is known to be the target's (--target-admin), so no metrics were read"
 	if before.admin != nil {
-		sources, unwatched = append([]resources.Source{resources.Metrics(target.metrics)}, sources...), ""
+		listeners, unread := nodes.metrics(target)
+		sources, unwatched = append([]resources.Source{resources.Metrics(listeners...)}, sources...), unread
 	}
 	watch := resources.Begin(ctx, sources...)
 	run.Result, err = load.Run(ctx, o.job(record, func(s *load.Sample) {

@@ -108,7 +108,7 @@ func TestRunWatchesTheTarget(t *testing.T) {
 					fmt.Fprint(w, tt.metrics)
 				}
 			})
-			o.Admin = o.Target.String() + "/"
+			o.Admins = []string{o.Target.String() + "/"}
 			run, err := Run(t.Context(), o)
 			if err != nil {
 				t.Fatal(err)
@@ -184,6 +184,46 @@ func TestRunOfADeadNode(t *testing.T) {
 	}
 	if s, err := report.Open(o.Out); err != nil || len(s.Targets) != 2 || s.Targets[1] != (report.Called{Address: dead, Sent: 25}) {
 		t.Errorf("%+v, %v; want the dead one told", s, err)
+	}
+}
+
+// TestRunWatchesAllNodes adds up what they use, where each is known by its own
+// admin listener.
+func TestRunWatchesAllNodes(t *testing.T) {
+	began := time.Now()
+	of := func(name string) Options {
+		return options(t, func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Path {
+			case "/health":
+				fmt.Fprint(w, node(name, time.Since(began).Seconds()))
+			case "/environment":
+				fmt.Fprintf(w, `{"node": %q, "started_at": %q}`, name, began.Format(time.RFC3339Nano))
+			case "/metrics":
+				fmt.Fprint(w, "go_goroutines 3\n")
+			}
+		})
+	}
+	for _, tt := range []struct {
+		name, source, why string
+		admins            func(a, b string) []string
+		most              float64
+	}{
+		{"both", "metrics of 2 nodes together", "", func(a, b string) []string { return []string{a, b} }, 6},
+		{"the first's alone", "metrics", "of the first target alone", func(a, _ string) []string { return []string{a} }, 3},
+		{"one listener twice", "metrics", "of the first target alone", func(a, _ string) []string { return []string{a, a} }, 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o, second := of("a"), of("b")
+			o.Beside, o.Admins = []*url.URL{second.Target}, tt.admins(o.Target.String(), second.Target.String())
+			run, err := Run(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			u := run.Resources
+			if u.Source != tt.source || !strings.HasPrefix(u.Why, tt.why) || (u.Why == "") != (tt.why == "") || len(u.Stages) == 0 || u.Stages[0].Goroutines.Max != tt.most {
+				t.Errorf("%+v", u)
+			}
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package suite
 
 import (
 	"fmt"
+	"strings"
 
 	"gatehouse/internal/load/gate"
 	"gatehouse/internal/load/report"
@@ -56,8 +57,10 @@ func busy(r *report.Summary) (share *float64) {
 func resourcesSection(s *Summary) section {
 	sec := section{ID: "resources", Title: "Resources"}
 	t := table{Head: []string{"plan", "stage", "cores, avg:", "max:", "memory, max:", "goroutines, max:", "connections, max:", "jobs queued, max:"}}
+	together := false
 	for _, p := range s.plans() {
 		u := p.run.Resources
+		together = together || strings.Contains(u.Source, "together")
 		if u.Why != "" {
 			sec.Text = append(sec.Text, p.Name+": "+u.Why)
 		}
@@ -81,7 +84,9 @@ func resourcesSection(s *Summary) section {
 		sec.Text = append(sec.Text, "The target's /metrics were not read (--target-admin).")
 		return sec
 	}
-	sec.Text = append(sec.Text, "Of the node whose admin listener was asked.")
+	if !together {
+		sec.Text = append(sec.Text, "Of the node whose admin listener was asked.")
+	}
 	sec.Tables = []table{t}
 	return sec
 }
