@@ -90,9 +90,10 @@ func (p *Part) Read(dir string) error {
 			return err
 		}
 		p.StartedAt, p.Verdict, p.Reasons = p.verified.StartedAt, verify.AsGate(p.verified.Verdict), slices.Clone(p.verified.Reasons)
-		for _, t := range p.verified.NotVerified {
-			if !t.TooLong { // as api's is, whose proof takes three hours
-				p.Verdict = worse(p.Verdict, gate.Inconclusive)
+		for _, t := range slices.Concat(p.verified.NotVerified, p.verified.Policies) {
+			excused := t.Policy == "api" && t.TooLong // its proof takes three hours
+			if t.Why != "" && !excused && !p.verified.Interrupted {
+				p.Verdict = gate.Fail
 				p.Reasons = append(p.Reasons, t.Policy+" was not verified: "+t.Why)
 			}
 		}

@@ -57,15 +57,24 @@ func verified(v verify.Verdict, left ...string) *verify.Summary {
 	s := &verify.Summary{Schema: verify.Schema, Verdict: v, Reasons: []string{}}
 	s.Policies = []*verify.Trial{{Policy: "onboarding", Limit: 10, Window: 60, Verdict: v, Findings: []verify.Finding{{Property: "it holds", Verdict: v, Why: "seen"}}}}
 	for _, policy := range left {
-		s.NotVerified = append(s.NotVerified, &verify.Trial{Policy: policy, Why: "it is off", TooLong: policy == "api", Findings: []verify.Finding{}})
+		policy, long := strings.CutPrefix(policy, "long ")
+		why := map[bool]string{true: "its window is 1h0m0s", false: "it is off"}[long]
+		s.NotVerified = append(s.NotVerified, &verify.Trial{Policy: policy, Why: why, TooLong: long, Findings: []verify.Finding{}})
 	}
+	return s
+}
+
+// unasked is a verification of a policy that could not be asked.
+func unasked(interrupted bool) *verify.Summary {
+	s := verified(verify.Undecidable)
+	s.Policies[0].Why, s.Interrupted = "no target answers", interrupted
 	return s
 }
 
 func TestConclude(t *testing.T) {
 	dir := t.TempDir()
 	all := func(change ...*suite.Part) *suite.Summary {
-		parts := []*suite.Part{put(t, dir, suite.Verify, verified(verify.Proved, "api")), put(t, dir, "onboarding", run(gate.Pass, 50)), put(t, dir, "mixed", run(gate.Pass, 200))}
+		parts := []*suite.Part{put(t, dir, suite.Verify, verified(verify.Proved, "long api")), put(t, dir, "onboarding", run(gate.Pass, 50)), put(t, dir, "mixed", run(gate.Pass, 200))}
 		for _, p := range change {
 			parts[slices.IndexFunc(parts, func(q *suite.Part) bool { return q.Name == p.Name })] = p
 		}
@@ -89,7 +98,11 @@ func TestConclude(t *testing.T) {
 		{"a report is not whole", all(unwhole(put(t, dir, "onboarding", run(gate.Pass, 50)))), gate.Fail, 200, "not whole: disk full"},
 		{"a comparison failed", all(compared(put(t, dir, "onboarding", run(gate.Pass, 50)))), gate.Fail, 200, "beside the earlier suite: fail: slower"},
 		{"a limit is violated", all(put(t, dir, suite.Verify, verified(verify.Violated))), gate.Fail, 200, "verify: fail"},
-		{"a limit is off", all(put(t, dir, suite.Verify, verified(verify.Proved, "api", "onboarding"))), gate.Inconclusive, 200, "onboarding was not verified: it is off"},
+		{"a limit is off", all(put(t, dir, suite.Verify, verified(verify.Proved, "long api", "onboarding"))), gate.Fail, 200, "onboarding was not verified: it is off"},
+		{"api is off", all(put(t, dir, suite.Verify, verified(verify.Proved, "api"))), gate.Fail, 200, "api was not verified: it is off"},
+		{"a window is too long", all(put(t, dir, suite.Verify, verified(verify.Proved, "long api", "long onboarding"))), gate.Fail, 200, "onboarding was not verified: its window is 1h0m0s"},
+		{"a limit could not be asked", all(put(t, dir, suite.Verify, unasked(false))), gate.Fail, 200, "onboarding was not verified: no target answers"},
+		{"it was interrupted before that", all(put(t, dir, suite.Verify, unasked(true))), gate.Inconclusive, 200, "verify: inconclusive"},
 	}
 	for _, tt := range tests {
 		if tt.s.Verdict != tt.verdict || tt.s.CoversRate != tt.covers || !strings.Contains(strings.Join(tt.s.Reasons, "\n"), tt.reason) || (tt.verdict == gate.Pass) != (len(tt.s.Reasons) == 0) {
@@ -164,8 +177,8 @@ func TestRender(t *testing.T) {
 	s := &suite.Summary{
 		Profile: "smoke", Targets: []string{"http://127.0.0.1:1"}, StartedAt: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC),
 		Parts: []*suite.Part{
-			put(t, dir, suite.Verify, verified(verify.Proved, "api")), put(t, dir, "onboarding", run(gate.Fail, 50, "it | failed")),
-			{Name: "webhooks", Why: "no secret", Reasons: []string{}},
+			put(t, dir, suite.Verify, verified(verify.Proved, "long api")), put(t, dir, "onboarding", run(gate.Fail, 50, "it | failed")),
+			put(t, dir, "credentials", run(gate.Pass, 50)), {Name: "webhooks", Why: "no secret", Reasons: []string{}}, put(t, dir, "mixed", run(gate.Pass, 50)),
 		},
 		Health: []suite.Health{{Target: "http://127.0.0.1:1", Before: []byte(`{"status":"ok","uptime_seconds":1}`)}},
 	}
@@ -189,7 +202,7 @@ func TestRender(t *testing.T) {
 			t.Errorf("the section %q is missing", title)
 		}
 	}
-	for _, want := range []string{"FAIL: of 3 parts 2 ran and 1 passed", "webhooks was not run: no secret", `it \| failed`, `\<b\>no`} {
+	for _, want := range []string{"FAIL: of 5 parts 4 ran and 3 passed", "webhooks was not run: no secret", `it \| failed`, `\<b\>no`} {
 		if !strings.Contains(pages["report.md"], want) {
 			t.Errorf("report.md lacks %q", want)
 		}
