@@ -32,6 +32,8 @@ import (
 const (
 	smoke     = "smoke" // the profile in which limits are verified beside plans, to save time
 	maxHealth = 64 << 10
+	// A cluster's nodes answer in turn: so often is asked for the one from before.
+	healthTries = 16
 )
 
 // loadSuite is what the flags of load suite say.
@@ -136,13 +138,15 @@ func (l *loadSuite) run(c *cobra.Command) error {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 
 	s := &suite.Summary{ToolVersion: version, Profile: l.profile, StartedAt: time.Now().UTC()}
-	for _, t := range targets {
+	looked := make([]time.Time, len(targets))
+	for i, t := range targets {
 		s.Targets = append(s.Targets, t.String())
 		s.Health = append(s.Health, suite.Health{Target: t.String(), Before: healthOf(c.Context(), t.JoinPath("health").String())})
+		looked[i] = time.Now()
 	}
 	l.runSteps(c.Context(), steps)
 	for i, t := range targets {
-		s.Health[i].After = healthOf(context.WithoutCancel(c.Context()), t.JoinPath("health").String())
+		lookAgain(context.WithoutCancel(c.Context()), &s.Health[i], t.JoinPath("health").String(), looked[i])
 	}
 	s.Interrupted = c.Context().Err() != nil
 	for _, st := range steps {
@@ -273,6 +277,16 @@ func (l *loadSuite) compare(p *suite.Part) {
 	}
 	if err != nil {
 		p.Comparison = &compare.Comparison{Gate: compare.Gate{Verdict: gate.Inconclusive, Reasons: []string{"it can't be compared: " + err.Error()}}}
+	}
+}
+
+// lookAgain asks the node that was looked at first how it is now.
+func lookAgain(ctx context.Context, h *suite.Health, from string, first time.Time) {
+	for range healthTries {
+		h.Apart = time.Since(first).Seconds()
+		if h.After = healthOf(ctx, from); !h.Elsewhere() {
+			return
+		}
 	}
 }
 

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,6 +60,34 @@ func TestLoadSuiteUsage(t *testing.T) {
 		o := finish(t, c)
 		if o.code != exitUsage || !strings.Contains(o.stderr, tt.want) {
 			t.Errorf("%s: exit code %d, want 2 and %q: %s%s", name, o.code, tt.want, o.stdout, o.stderr)
+		}
+	}
+}
+
+// A balancer's nodes answer in turn: the one from before is asked for.
+func TestLookAgain(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		nodes int
+		asked int32
+		want  gate.Verdict
+	}{
+		"one of three": {3, 3, gate.Pass}, "one that is gone": {0, healthTries, gate.Fail},
+	} {
+		var asked atomic.Int32
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			node := int(asked.Add(1))
+			if node == tt.nodes {
+				node = 0
+			}
+			fmt.Fprintf(w, `{"status": "ok", "node": "node %d", "uptime_seconds": 5}`, node)
+		}))
+		t.Cleanup(server.Close)
+		h := suite.Health{Before: []byte(`{"status": "ok", "node": "node 0", "uptime_seconds": 5}`)}
+		lookAgain(t.Context(), &h, server.URL, time.Now())
+		s := &suite.Summary{Health: []suite.Health{h}}
+		if s.Conclude(); s.Verdict != tt.want || asked.Load() != tt.asked || h.Apart <= 0 {
+			t.Errorf("%s: %s after %d looks %g s later, want %s after %d: %q", name, s.Verdict, asked.Load(), h.Apart, tt.want, tt.asked, s.Reasons)
 		}
 	}
 }

@@ -100,7 +100,7 @@ func junit(w io.Writer, s *Summary) error {
 		}
 	}
 	for _, h := range s.Health {
-		v, why := h.judge()
+		v, why := h.judge(s.Seconds)
 		cases.Add("health of "+h.Target, "gatehouse.suite", v, why, why)
 	}
 	return cases.Write(w)

@@ -374,7 +374,7 @@ func readiness(s *Summary) section {
 	}
 	sound := gate.Pass
 	for _, h := range s.Health {
-		v, _ := h.judge()
+		v, _ := h.judge(s.Seconds)
 		sound = worse(sound, v)
 	}
 	t.add("every target was up and well throughout", string(sound))

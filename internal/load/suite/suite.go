@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -77,6 +78,9 @@ type Health struct {
 	Target string         `json:"target"`
 	Before jsontext.Value `json:"before"`
 	After  jsontext.Value `json:"after"`
+	// Apart is how many seconds there were between both at least; 0 where an
+	// earlier version did not keep it.
+	Apart float64 `json:"apart_seconds,omitzero"`
 }
 
 // Interrupted is why a part did not run that would have.
@@ -171,7 +175,7 @@ func (s *Summary) Conclude() {
 		}
 	}
 	for _, h := range s.Health {
-		if v, why := h.judge(); v != gate.Pass {
+		if v, why := h.judge(s.Seconds); v != gate.Pass {
 			because(v, "%s: %s", h.Target, why)
 		}
 	}
@@ -181,25 +185,54 @@ func (s *Summary) Conclude() {
 	s.ReviewBy = s.StartedAt.Add(reviewAfter).UTC()
 }
 
-// judge compares what a target said before and after.
-func (h Health) judge() (gate.Verdict, string) {
-	type told struct {
-		Status string   `json:"status"`
-		Uptime *float64 `json:"uptime_seconds"`
+// told is what matters here of GET /health.
+type told struct {
+	Status string   `json:"status"`
+	Node   string   `json:"node"`
+	Uptime *float64 `json:"uptime_seconds"`
+}
+
+// tell reads what a target said; nil where it did not say how it was.
+func tell(said jsontext.Value) *told {
+	var t told
+	if json.Unmarshal(said, &t) != nil || t.Uptime == nil {
+		return nil
 	}
-	var before, after told
-	statuses := []string{"ok", "degraded", "unavailable"}
-	switch {
-	case json.Unmarshal(h.Before, &before) != nil || before.Uptime == nil:
+	return &t
+}
+
+// Elsewhere reports whether another node answered afterwards, as one behind a
+// balancer may.
+func (h Health) Elsewhere() bool {
+	before, after := tell(h.Before), tell(h.After)
+	return before != nil && after != nil && before.Node != after.Node
+}
+
+// judge compares what a target said before and after, in a suite of so many
+// seconds.
+func (h Health) judge(seconds float64) (gate.Verdict, string) {
+	before, after := tell(h.Before), tell(h.After)
+	if before == nil {
 		return gate.Inconclusive, "it did not say how it was before"
-	case json.Unmarshal(h.After, &after) != nil || after.Uptime == nil:
-		return gate.Fail, "it did not say how it was afterwards"
-	case *after.Uptime < *before.Uptime:
-		return gate.Fail, fmt.Sprintf("it was started anew, %.0f s before the end", *after.Uptime)
-	case slices.Index(statuses, after.Status) > slices.Index(statuses, before.Status) || !slices.Contains(statuses, after.Status):
-		return gate.Fail, fmt.Sprintf("it was %.20s before, and %.20s afterwards", before.Status, after.Status)
 	}
-	return gate.Pass, ""
+	if after == nil {
+		return gate.Fail, "it did not say how it was afterwards"
+	}
+	// As load run: uptimes may be whole seconds, and clocks drift by less than a hundredth.
+	grown, passed := *after.Uptime-*before.Uptime, cmp.Or(h.Apart, seconds)
+	statuses := fmt.Sprintf("it was %.20s before, and %.20s afterwards", before.Status, after.Status)
+	const ok, unavailable = "ok", "unavailable"
+	switch {
+	case h.Elsewhere():
+		return gate.Fail, fmt.Sprintf("the node %.40s did not answer afterwards, only %.40s", before.Node, after.Node)
+	case grown < max(passed-2-passed/100, 0):
+		return gate.Fail, fmt.Sprintf("it was started anew: it was up for %.0f s before, and %.0f s later for %.0f s", *before.Uptime, passed, *after.Uptime)
+	case before.Status == ok && after.Status == ok:
+		return gate.Pass, ""
+	case before.Status == ok, before.Status == unavailable, after.Status == unavailable:
+		return gate.Fail, statuses
+	}
+	return gate.Inconclusive, statuses
 }
 
 func peak(r *report.Summary) (rate float64) {
@@ -223,7 +256,8 @@ func (s *Summary) Headline() string {
 	return fmt.Sprintf("%s: of %d parts %d ran and %d passed.", strings.ToUpper(string(s.Verdict)), len(s.Parts), ran, passed)
 }
 
-// Read reads a suite's folder, with its parts'.
+// Read reads a suite's folder, with its parts'. It has all parts, and came to
+// what these come to: a summary that was changed is refused.
 func Read(dir string) (*Summary, error) {
 	s := &Summary{}
 	if err := readJSON(filepath.Join(dir, summaryFile), s); err != nil {

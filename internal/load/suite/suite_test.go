@@ -1,6 +1,7 @@
 package suite_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -121,24 +122,41 @@ func compared(p *suite.Part) *suite.Part {
 	return p
 }
 
-// A target is to be there, the same process, and as well as before.
+// A target is to be there, the same process, and well, before and after.
 func TestConcludeOnHealth(t *testing.T) {
-	const well = `{"status": "ok", "uptime_seconds": 5}`
+	health := func(status, node string, uptime int) string {
+		return fmt.Sprintf(`{"status": %q, "node": %q, "uptime_seconds": %d}`, status, node, uptime)
+	}
+	well, later := health("ok", "a", 3), health("ok", "a", 2403)
 	for name, tt := range map[string]struct {
 		before, after string
+		apart, took   float64 // seconds
 		want          gate.Verdict
+		reason        string
 	}{
-		"well":             {well, `{"status": "ok", "uptime_seconds": 65}`, gate.Pass},
-		"still degraded":   {`{"status": "degraded", "uptime_seconds": 5}`, `{"status": "degraded", "uptime_seconds": 65}`, gate.Pass},
-		"worse":            {well, `{"status": "degraded", "uptime_seconds": 65}`, gate.Fail},
-		"none of a status": {well, `{"status": "<b>", "uptime_seconds": 65}`, gate.Fail},
-		"started anew":     {well, `{"status": "ok", "uptime_seconds": 2}`, gate.Fail},
-		"gone":             {well, ``, gate.Fail},
-		"never asked":      {``, well, gate.Inconclusive},
+		"well":                      {well, later, 2400, 2410, gate.Pass, ""},
+		"in whole seconds":          {well, health("ok", "a", 61), 60.4, 61, gate.Pass, ""},
+		"the looks are not kept":    {well, later, 0, 2400, gate.Pass, ""},
+		"nor is the time":           {well, later, 0, 0, gate.Pass, ""},
+		"started anew in between":   {well, health("ok", "a", 2340), 2400, 2400, gate.Fail, "started anew"},
+		"the same, not kept":        {well, health("ok", "a", 2340), 0, 2400, gate.Fail, "started anew"},
+		"the same, nor is the time": {well, health("ok", "a", 2), 0, 0, gate.Fail, "started anew"},
+		"its uptime stands":         {well, well, 2400, 2400, gate.Fail, "started anew"},
+		"another node":              {well, health("ok", "b", 9000), 2400, 2400, gate.Fail, "the node a did not answer afterwards, only b"},
+		"unavailable throughout":    {health("unavailable", "a", 3), health("unavailable", "a", 2403), 2400, 2400, gate.Fail, "it was unavailable before"},
+		"unavailable before":        {health("unavailable", "a", 3), later, 2400, 2400, gate.Fail, "it was unavailable before"},
+		"unavailable at last":       {health("degraded", "a", 3), health("unavailable", "a", 2403), 2400, 2400, gate.Fail, "unavailable afterwards"},
+		"degraded throughout":       {health("degraded", "a", 3), health("degraded", "a", 2403), 2400, 2400, gate.Inconclusive, "it was degraded before, and degraded afterwards"},
+		"degraded before":           {health("degraded", "a", 3), later, 2400, 2400, gate.Inconclusive, "it was degraded before, and ok afterwards"},
+		"worse":                     {well, health("degraded", "a", 2403), 2400, 2400, gate.Fail, "it was ok before, and degraded afterwards"},
+		"none of a status":          {well, health("<b>", "a", 2403), 2400, 2400, gate.Fail, "afterwards"},
+		"none of a status, as ever": {health("<b>", "a", 3), health("<b>", "a", 2403), 2400, 2400, gate.Inconclusive, "afterwards"},
+		"gone":                      {well, ``, 2400, 2400, gate.Fail, "did not say how it was afterwards"},
+		"never asked":               {``, later, 2400, 2400, gate.Inconclusive, "did not say how it was before"},
 	} {
-		s := &suite.Summary{Health: []suite.Health{{Target: "http://a", Before: []byte(tt.before), After: []byte(tt.after)}}}
-		if s.Conclude(); s.Verdict != tt.want || (tt.want == gate.Pass) != (len(s.Reasons) == 0) {
-			t.Errorf("%s: %s, %q; want %s", name, s.Verdict, s.Reasons, tt.want)
+		s := &suite.Summary{Seconds: tt.took, Health: []suite.Health{{Target: "http://a", Before: []byte(tt.before), After: []byte(tt.after), Apart: tt.apart}}}
+		if s.Conclude(); s.Verdict != tt.want || (tt.want == gate.Pass) != (len(s.Reasons) == 0) || !strings.Contains(strings.Join(s.Reasons, "\n"), tt.reason) {
+			t.Errorf("%s: %s, %q; want %s and %q", name, s.Verdict, s.Reasons, tt.want, tt.reason)
 		}
 	}
 }
