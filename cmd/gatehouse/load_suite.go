@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"net/http"
 	"os"
 	"os/signal"
@@ -82,6 +83,9 @@ sent; 3 inconclusive; 130 interrupted.
 	f.Float64Var(&l.traffic, "traffic", 0, "with --due: today's peak, in requests a second")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if l.due != "" {
+			if !(l.traffic >= 0 && l.traffic <= math.MaxFloat64) {
+				return usageError{fmt.Errorf("--traffic %g: want 0 or above", l.traffic)}
+			}
 			return l.isDue(c.OutOrStdout(), time.Now())
 		}
 		l.seeded = f.Changed("seed")

@@ -54,6 +54,9 @@ func TestLoadSuiteUsage(t *testing.T) {
 		"nodes of two ways": {[]string{"--target", "http://127.0.0.1:1,https://127.0.0.1:2"}, "several targets"},
 		"no earlier suite":  {[]string{"--baseline", t.TempDir()}, "--baseline"},
 		"nothing to review": {[]string{"--due", t.TempDir()}, "summary.json"},
+		"no such traffic":   {[]string{"--due", "../../docs/reports/suite-sqlite", "--traffic", "NaN"}, "--traffic NaN"},
+		"endless traffic":   {[]string{"--due", "../../docs/reports/suite-sqlite", "--traffic", "+Inf"}, "--traffic +Inf"},
+		"less than none":    {[]string{"--due", "../../docs/reports/suite-sqlite", "--traffic=-1"}, "--traffic -1"},
 	} {
 		c := gatehouse(t, append([]string{"load", "suite", "--out", t.TempDir() + "/out"}, tt.args...)...)
 		c.Env = append(c.Env, "GATEHOUSE_STRIPE_WEBHOOK_SECRETS=whsec_x")

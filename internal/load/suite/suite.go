@@ -266,10 +266,16 @@ func Read(dir string) (*Summary, error) {
 	if s.Schema != Schema {
 		return nil, fmt.Errorf("%s is no folder of load suite: its schema is %.40q, want %q", dir, s.Schema, Schema)
 	}
+	var names []string
 	for _, p := range s.Parts {
-		if p == nil || !slices.Contains(Names(), p.Name) {
-			return nil, fmt.Errorf("%s names a part that there is not", dir)
+		if p != nil {
+			names = append(names, p.Name)
 		}
+	}
+	if !slices.Equal(names, Names()) || len(s.Parts) != len(names) || len(s.Health) != len(s.Targets) {
+		return nil, fmt.Errorf("%s has the parts %.20q and the health of %d of %d targets, want %q and that of all", dir, names, len(s.Health), len(s.Targets), Names())
+	}
+	for _, p := range s.Parts {
 		if !p.Ran {
 			continue
 		}
@@ -280,6 +286,11 @@ func Read(dir string) (*Summary, error) {
 		if !p.StartedAt.Equal(at) || p.Verdict != verdict {
 			return nil, fmt.Errorf("%s is of another run than %s is", filepath.Join(dir, p.Name), dir)
 		}
+	}
+	was := *s
+	if s.Conclude(); s.Verdict != was.Verdict || s.CoversRate != was.CoversRate || !s.ReviewBy.Equal(was.ReviewBy) {
+		return nil, fmt.Errorf("%s says %.20q, up to %g/s, to be reviewed by %s, and its parts come to %q, %g/s and %s: it was changed, or is of another version",
+			dir, was.Verdict, was.CoversRate, was.ReviewBy.Format(time.DateOnly), s.Verdict, s.CoversRate, s.ReviewBy.Format(time.DateOnly))
 	}
 	return s, nil
 }

@@ -238,6 +238,61 @@ func TestRender(t *testing.T) {
 	}
 }
 
+// whole is a suite of which all passed, in a folder.
+func whole(t *testing.T) (dir string, s *suite.Summary) {
+	t.Helper()
+	dir = t.TempDir()
+	s = &suite.Summary{
+		Profile: "staging", StartedAt: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), Targets: []string{"http://a"},
+		Health: []suite.Health{{Target: "http://a", Before: []byte(`{"status": "ok", "uptime_seconds": 5}`), After: []byte(`{"status": "ok", "uptime_seconds": 65}`), Apart: 60}},
+	}
+	for _, name := range suite.Names() {
+		if name == suite.Verify {
+			s.Parts = append(s.Parts, put(t, dir, name, verified(verify.Proved, "long api")))
+		} else {
+			s.Parts = append(s.Parts, put(t, dir, name, run(gate.Pass, 50)))
+		}
+	}
+	s.Conclude()
+	if err := suite.Write(dir, s); err != nil {
+		t.Fatal(err)
+	}
+	return dir, s
+}
+
+// A summary that says other than its parts come to is not believed, wherever it
+// is read.
+func TestReadRefusesWhatWasChanged(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*suite.Summary)
+		want   string
+	}{
+		"nothing":               {func(*suite.Summary) {}, ""},
+		"parts left out":        {func(s *suite.Summary) { s.Parts = s.Parts[4:] }, `has the parts ["mixed"]`},
+		"one twice":             {func(s *suite.Summary) { s.Parts[0] = s.Parts[1] }, "has the parts"},
+		"parts that never ran":  {func(s *suite.Summary) { s.Parts[0].Ran, s.Parts[1].Ran = false, false }, `its parts come to "fail"`},
+		"a failure called pass": {func(s *suite.Summary) { s.Health[0].After = nil }, `its parts come to "fail"`},
+		"no health":             {func(s *suite.Summary) { s.Health = nil }, "the health of 0 of 1 targets"},
+		"a higher rate":         {func(s *suite.Summary) { s.CoversRate = 500 }, "50/s"},
+		"a later review":        {func(s *suite.Summary) { s.ReviewBy = s.ReviewBy.AddDate(1, 0, 0) }, "2026-05-30"},
+	} {
+		dir, s := whole(t)
+		if tt.change(s); s.Verdict != gate.Pass {
+			t.Fatalf("%s: it is %s", name, s.Verdict)
+		}
+		text, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "summary.json"), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := suite.Render(dir); (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", name, err, tt.want)
+		}
+	}
+}
+
 func TestReadRefuses(t *testing.T) {
 	for name, text := range map[string]string{
 		"another schema":           `{"schema": "gatehouse.load/1"}`,
@@ -259,16 +314,11 @@ func TestReadRefuses(t *testing.T) {
 
 // A part's folder that another run has taken the place of is refused.
 func TestReadRefusesAnotherRun(t *testing.T) {
-	dir := t.TempDir()
-	s := &suite.Summary{Parts: []*suite.Part{put(t, dir, "mixed", run(gate.Fail, 50, "slow"))}}
-	s.Conclude()
-	if err := suite.Write(dir, s); err != nil {
-		t.Fatal(err)
-	}
+	dir, _ := whole(t)
 	if _, err := suite.Read(dir); err != nil {
 		t.Fatal(err)
 	}
-	put(t, dir, "mixed", run(gate.Pass, 50))
+	put(t, dir, "mixed", run(gate.Fail, 50, "slow"))
 	if err := suite.Render(dir); err == nil || !strings.Contains(err.Error(), "another run") {
 		t.Errorf("rendered with another run's part: %v", err)
 	}
