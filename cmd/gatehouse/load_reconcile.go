@@ -27,11 +27,36 @@ type reconciled struct {
 	Lost         []string `json:"lost"`    // acknowledged, and not there
 	Twice        []string `json:"twice"`
 	Surplus      []string `json:"surplus"` // there, and neither acknowledged nor unclear
+	Late         []string `json:"late"`    // the same, but unclear: of the last moments of a run that was killed
 	Other        []string `json:"other"`   // there, and not as it should be
+
+	when map[string]time.Time // what nobody was told of came about, by id
 }
 
 func (r *reconciled) differs() bool {
 	return len(r.Lost)+len(r.Twice)+len(r.Surplus)+len(r.Other) > 0
+}
+
+const (
+	// rowsLag is by how much a run's rows are behind what it was told: they are
+	// written each second.
+	rowsLag = 2 * time.Second
+	// underWay is for how long requests are carried out after their run was killed.
+	underWay = time.Minute
+)
+
+// doubt takes from the surplus what came about since a little before the last
+// write that has a row, of runs that were killed: it may have been acknowledged.
+func (r *reconciled) doubt(last time.Time) {
+	r.Surplus = slices.DeleteFunc(r.Surplus, func(id string) bool {
+		after := r.when[id].Sub(last)
+		late := !last.IsZero() && after > -rowsLag && after < underWay
+		if late {
+			r.Late = append(r.Late, id)
+		}
+		return late
+	})
+	r.Unclear, r.Found = r.Unclear+len(r.Late), r.Found+len(r.Late)
 }
 
 func loadReconcileCommand() *cobra.Command {
@@ -44,12 +69,13 @@ there exactly once, ledgers add up, and of the customers who signed up between
 the run's first and last nothing is there that was neither acknowledged nor
 without a clear answer; of those of a --keys-file, between the first and the last
 credential of each. Give it the folders of all runs of that time at once, as one
-folder above them: what another run wrote is surplus to this one.
+folder above them: what another run wrote is surplus to this one. What came about
+in the last seconds of a run that was killed is unclear where it has no row.
 
 Works on the database itself, like the commands of admin; do it before a purge.
 
 Exit codes: 0 all is there; 1 something is lost, there twice or surplus; 2 wrong
-usage or an unreadable folder.`,
+usage or an unreadable folder; 3 something is unclear, since a run was killed.`,
 	}, reconcile, []string{"DIR"})
 	return c
 }
@@ -58,6 +84,8 @@ usage or an unreadable folder.`,
 type writes struct {
 	since        time.Time                 // zero: not known
 	acked, maybe map[string]map[string]int // request, id: how often
+	killed       map[string]bool           // ids of runs that were killed
+	torn         []string                  // folders whose last row was left out
 }
 
 const (
@@ -70,7 +98,7 @@ const (
 
 // readRuns reads all runs in a folder and below it.
 func readRuns(dir string) (w writes, err error) {
-	w = writes{acked: make(map[string]map[string]int), maybe: make(map[string]map[string]int)}
+	w = writes{acked: make(map[string]map[string]int), maybe: make(map[string]map[string]int), killed: make(map[string]bool)}
 	root, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return w, err
@@ -80,17 +108,23 @@ func readRuns(dir string) (w writes, err error) {
 		if err != nil || !d.IsDir() {
 			return err
 		}
-		all, began, err := report.OpenWrites(path)
+		run, err := report.OpenWrites(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return nil
 		case err != nil:
 			return err
 		}
-		if runs++; runs == 1 || began.Before(w.since) {
-			w.since = began
+		if runs++; runs == 1 || run.Began.Before(w.since) {
+			w.since = run.Began
 		}
-		for _, row := range all {
+		if run.Torn {
+			w.torn = append(w.torn, path)
+		}
+		for _, row := range run.Rows {
+			if run.Killed {
+				w.killed[row.ID] = true
+			}
 			into := w.maybe
 			if row.Acknowledged() {
 				into = w.acked
@@ -125,7 +159,7 @@ func (w writes) others() *reconciled {
 
 // of begins the count of requests of some kinds.
 func (w writes) of(what string, requests ...string) (r *reconciled, acked, maybe map[string]int) {
-	r = &reconciled{What: what, Lost: []string{}, Twice: []string{}, Surplus: []string{}, Other: []string{}}
+	r = &reconciled{What: what, Lost: []string{}, Twice: []string{}, Surplus: []string{}, Late: []string{}, Other: []string{}, when: make(map[string]time.Time)}
 	acked, maybe = make(map[string]int), make(map[string]int)
 	for _, request := range requests {
 		for id, n := range w.acked[request] {
@@ -149,6 +183,9 @@ func reconcile(ctx context.Context, c *cobra.Command, a adminCall) error {
 	if err != nil {
 		return usageError{err}
 	}
+	for _, dir := range w.torn {
+		fmt.Fprintf(c.ErrOrStderr(), "%s in %s ends within a row, which is left out: the run was killed\n", report.WritesFile, dir)
+	}
 	r := reconciler{adminCall: a, writes: w}
 	var all []*reconciled
 	for _, step := range []func(context.Context) (*reconciled, error){r.signUps, r.ledgers, r.credentials, r.revocations, r.events} {
@@ -165,9 +202,10 @@ func reconcile(ctx context.Context, c *cobra.Command, a adminCall) error {
 		all = append(all, one)
 	}
 	t := table{header: []string{"WHAT", "ACKNOWLEDGED", "UNCLEAR", "FOUND", "LOST", "TWICE", "SURPLUS", "OTHERWISE WRONG"}, json: all}
-	differs := false
+	differs, late := false, 0
 	for _, one := range all {
-		differs = differs || one.differs()
+		one.doubt(r.last)
+		differs, late = differs || one.differs(), late+len(one.Late)
 		cells := []string{one.What}
 		for _, n := range []int{one.Acknowledged, one.Unclear, one.Found, len(one.Lost), len(one.Twice), len(one.Surplus), len(one.Other)} {
 			cells = append(cells, strconv.Itoa(n))
@@ -181,7 +219,7 @@ func reconcile(ctx context.Context, c *cobra.Command, a adminCall) error {
 		for _, d := range []struct {
 			what string
 			ids  []string
-		}{{"lost", one.Lost}, {"twice", one.Twice}, {"surplus", one.Surplus}, {"otherwise wrong", one.Other}} {
+		}{{"lost", one.Lost}, {"twice", one.Twice}, {"surplus", one.Surplus}, {"unclear, for want of rows", one.Late}, {"otherwise wrong", one.Other}} {
 			if len(d.ids) > 0 && !a.json {
 				fmt.Fprintf(c.OutOrStdout(), "%s, %s: %s\n", one.What, d.what, strings.Join(d.ids[:min(len(d.ids), maxExamples)], ", "))
 			}
@@ -192,6 +230,8 @@ func reconcile(ctx context.Context, c *cobra.Command, a adminCall) error {
 		return errors.New("the runs were told of no write that can be found: there is nothing to compare")
 	case differs:
 		return errors.New("the database does not have what was acknowledged, and that alone")
+	case late > 0:
+		return inconclusive{fmt.Errorf("of %d writes it can't be known whether they were acknowledged: the run was killed about then, and its last rows are missing", late)}
 	}
 	return nil
 }

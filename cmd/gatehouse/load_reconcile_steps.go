@@ -33,6 +33,14 @@ type reconciler struct {
 	customers map[string]bool // ids of those who signed up in the runs
 	granted   map[string]int  // credentials that the runs were told of
 	refreshed map[string]int  // by customer: how many refreshes there may have been
+	last      time.Time       // when the last came about that a killed run has a row of
+}
+
+// told takes note of when something came about that a run has a row of.
+func (r *reconciler) told(id string, at time.Time) {
+	if r.killed[id] && at.After(r.last) {
+		r.last = at
+	}
 }
 
 // signUps finds customers by the UUIDs in their addresses.
@@ -58,11 +66,13 @@ func (r *reconciler) signUps(ctx context.Context) (*reconciled, error) {
 			if acked[id]+maybe[id] == 0 {
 				if len(seen) > 0 { // none of the runs' before: another run's
 					since = append(since, c.ID)
+					one.when[c.ID] = c.CreatedAt
 				}
 				continue
 			}
 			between, since = append(between, since...), nil
 			r.customers[c.ID] = true
+			r.told(id, c.CreatedAt)
 			if seen[id]++; seen[id] == 2 {
 				one.Twice = append(one.Twice, id)
 			}
@@ -160,8 +170,12 @@ func (r *reconciler) credentials(ctx context.Context) (*reconciled, error) {
 	err := r.trail(ctx, vending.Granting, func(row vending.Audit) {
 		id, of := row.CredentialID, row.CustomerID
 		waiting, begun := since[of]
+		if r.customers[of] || begun {
+			one.when[id] = row.At
+		}
 		switch {
 		case acked[id] > 0:
+			r.told(id, row.At)
 			more[of], since[of] = append(more[of], waiting...), nil
 			if seen[id]++; seen[id] == 2 {
 				one.Twice = append(one.Twice, id)
@@ -206,10 +220,11 @@ func (r *reconciler) revocations(ctx context.Context) (*reconciled, error) {
 			seen[id] = max(seen[id], 1)
 			return
 		case asked:
+			r.told(id, row.At)
 		case row.Outcome == byRefresh:
-			replaced[of] = append(replaced[of], id)
+			one.when[id], replaced[of] = row.At, append(replaced[of], id)
 		default:
-			one.Surplus = append(one.Surplus, id)
+			one.when[id], one.Surplus = row.At, append(one.Surplus, id)
 		}
 		if seen[id]++; seen[id] == 2 {
 			one.Twice = append(one.Twice, id)
@@ -250,6 +265,7 @@ func (r *reconciler) events(ctx context.Context) (*reconciled, error) {
 			one.Other = append(one.Other, id+" is not decided")
 		}
 		one.Found++
+		r.told(id, e.ReceivedAt)
 	}
 	slices.Sort(one.Lost)
 	return one, r.strangeEvents(ctx, acked, one)
@@ -273,7 +289,7 @@ func (r *reconciler) strangeEvents(ctx context.Context, known map[string]int, on
 		for _, e := range page {
 			before = e.ID
 			if _, ok := known[e.ID]; !ok && runs[eventOf.FindString(e.ID)] {
-				one.Surplus = append(one.Surplus, e.ID)
+				one.when[e.ID], one.Surplus = e.ReceivedAt, append(one.Surplus, e.ID)
 			}
 		}
 		if len(page) < readAtOnce || page[len(page)-1].ReceivedAt.Before(r.since.Add(-clocksApart)) {

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/go-json-experiment/json"
+
+	"gatehouse/internal/load/report"
 )
 
 // Whatever differs from what a run was told of is found, and nothing else is.
@@ -52,16 +57,22 @@ func TestLoadReconcile(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.SplitAfter(string(text), "\n")
+	less := strings.Join(append(lines[:50:50], lines[51:]...), "")
+	const atOnce = "UPDATE customers SET created_at = 60000000"
+	early := changed(atOnce, "UPDATE customers SET created_at = 57000000 WHERE email LIKE '%"+uuidIn.FindString(lines[50])+"%'")
 	for name, tt := range map[string]struct {
-		text, want string
-		code       int
+		dir, database, want string
+		code                int
 	}{
-		"a run was not told of one":     {strings.Join(append(lines[:50:50], lines[51:]...), ""), "sign-ups, surplus: ", exitFailed},
-		"one had no answer":             {strings.Replace(string(text), ",201", ",0", 1), "sign-ups", exitOK},
-		"one had none and is not there": {string(text) + "POST /api/v1/customers/onboard,01234567-89ab-4def-8123-456789abcdef,0\n", "sign-ups", exitOK},
-		"the file was cut in a row":     {string(text[:len(text)-3]), "", exitUsage},
+		"a run was not told of one":     {runIn(t, less), database, "sign-ups, surplus: ", exitFailed},
+		"a killed one, as it ended":     {writesIn(t, less), changed(atOnce), "sign-ups, unclear, for want of rows: ", exitUnknown},
+		"a killed one, before that":     {writesIn(t, less), early, "sign-ups, surplus: ", exitFailed},
+		"one had no answer":             {writesIn(t, strings.Replace(string(text), ",201", ",0", 1)), database, "sign-ups", exitOK},
+		"one had none and is not there": {writesIn(t, string(text)+"POST /api/v1/customers/onboard,01234567-89ab-4def-8123-456789abcdef,0\n"), database, "sign-ups", exitOK},
+		"the file was cut in a row":     {runIn(t, string(text[:len(text)-3])), database, "row 300", exitUsage},
+		"a run was killed in a row":     {writesIn(t, string(text[:len(text)-3])), database, "ends within a row, which is left out", exitOK},
 	} {
-		if o := reconciled(writesIn(t, tt.text), database); o.code != tt.code || !strings.Contains(o.stdout, tt.want) {
+		if o := reconciled(tt.dir, tt.database); o.code != tt.code || !strings.Contains(o.stdout+o.stderr, tt.want) {
 			t.Errorf("%s: exit code %d, want %d and %q:\n%s%s", name, o.code, tt.code, tt.want, o.stdout, o.stderr)
 		}
 	}
@@ -84,15 +95,32 @@ func TestLoadReconcile(t *testing.T) {
 	}
 }
 
+// below is where the folders of writesIn have their run.
+const below = "all [of it/a run"
+
 // writesIn is a folder with that of a run that was killed in it, deep below.
 func writesIn(t *testing.T, text string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	below := filepath.Join(dir, "all [of it", "a run")
-	if err := os.MkdirAll(below, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, below), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(below, "writes.csv"), []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, below, "writes.csv"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// runIn is the same of a run that ended.
+func runIn(t *testing.T, text string) (dir string) {
+	t.Helper()
+	dir = writesIn(t, text)
+	rows := strings.Count(text, "\n") - 1
+	summary, err := json.Marshal(report.Summary{Schema: report.Schema, Outcomes: map[string]report.Outcome{}, Writes: &rows})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, below, "summary.json"), summary, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -161,13 +189,47 @@ func TestLoadReconcileCredentials(t *testing.T) {
 		"of one who had a key, what came after all": {without(signUps, granted(last)), ""},
 		"a request that nobody can compare":         {all + row("POST /things", "1", "201"), ""},
 	} {
-		o := finish(t, gatehouse(t, "load", "reconcile", writesIn(t, "request,id,status\n"+tt.text), "--database=sqlite:"+database))
+		o := finish(t, gatehouse(t, "load", "reconcile", runIn(t, "request,id,status\n"+tt.text), "--database=sqlite:"+database))
 		code := exitOK
 		if tt.want != "" {
 			code = exitFailed
 		}
 		if o.code != code || !strings.Contains(o.stdout, tt.want) || strings.Contains(o.stdout, "not compared: POST /things") != strings.Contains(tt.text, "/things") {
 			t.Errorf("%s: exit code %d, want %d and %q:\n%s%s", name, o.code, code, tt.want, o.stdout, o.stderr)
+		}
+	}
+	// Of a run that was killed, what came about with the last that it has a row of
+	// may have been acknowledged; what came about before, or long after, was not.
+	at := func(seconds int, ids ...string) string {
+		copied := copyOf(t, database)
+		db := openSQL(t, copied)
+		for _, statement := range []string{
+			"DROP TRIGGER audit_never_changes", "UPDATE customers SET created_at = 60000000", "UPDATE audit SET at = 60000000",
+			fmt.Sprintf("UPDATE audit SET at = %d000000 WHERE credential_id IN ('%s')", seconds, strings.Join(ids, "', '")),
+		} {
+			if _, err := db.Exec(statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return copied
+	}
+	for name, tt := range map[string]struct {
+		text, database, want string
+		code                 int
+	}{
+		"an exchange":            {without(granted(last)), at(60), "credentials, unclear, for want of rows: " + last, exitUnknown},
+		"a little earlier":       {without(granted(last)), at(59, last), "credentials, unclear, for want of rows: " + last, exitUnknown},
+		"too early":              {without(granted(last)), at(57, last), "credentials, surplus: " + last, exitFailed},
+		"too late":               {without(granted(last)), at(120, last), "credentials, surplus: " + last, exitFailed},
+		"a revocation":           {without(ended("204")), at(60), "revocations, unclear, for want of rows: " + revoked, exitUnknown},
+		"too early a revocation": {without(ended("204")), at(57, revoked), "revocations, surplus: " + revoked, exitFailed},
+		"a refresh":              {without(refreshed), at(60), "revocations, unclear, for want of rows: " + brief, exitUnknown},
+		"one lost beside it":     {without(granted(last)) + granted("0"), at(60), "credentials, lost: 0", exitFailed},
+		"nothing":                {all, at(60), "", exitOK},
+	} {
+		o := finish(t, gatehouse(t, "load", "reconcile", writesIn(t, "request,id,status\n"+tt.text), "--database=sqlite:"+tt.database))
+		if o.code != tt.code || !strings.Contains(o.stdout, tt.want) {
+			t.Errorf("killed, %s: exit code %d, want %d and %q:\n%s%s", name, o.code, tt.code, tt.want, o.stdout, o.stderr)
 		}
 	}
 	o := finish(t, gatehouse(t, "load", "reconcile", writesIn(t, "request,id,status\n"+all), "--database=sqlite:"+twice))

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -42,22 +43,56 @@ func ReadWrites(r io.Reader) ([]Written, error) {
 	return all, err
 }
 
-// OpenWrites reads all that the run of a folder wrote, and says when it began:
-// the zero time for a run without a summary, which was killed or could not be
-// prepared. Where no run was, that is fs.ErrNotExist.
-func OpenWrites(dir string) (all []Written, began time.Time, err error) {
+// Writes is what the run of a folder wrote.
+type Writes struct {
+	Rows  []Written
+	Began time.Time // zero: not known
+	// Killed is for a run without a summary, which was killed or could not be
+	// prepared: rows of its last second may be missing.
+	Killed bool
+	Torn   bool // its last row was not whole, and is left out
+}
+
+// OpenWrites reads all that the run of a folder wrote. Where no run was, that is
+// fs.ErrNotExist.
+func OpenWrites(dir string) (w Writes, err error) {
 	s, err := openSummary(dir)
 	if unknown := errors.Is(err, fs.ErrNotExist) || errors.Is(err, errSchema); err != nil && !unknown {
-		return nil, began, err
+		return w, err
 	}
-	all, err = readFile(dir, WritesFile, ReadWrites)
+	w.Killed = s == nil
+	w.Rows, err = readFile(dir, WritesFile, func(r io.Reader) ([]Written, error) {
+		if w.Killed {
+			text, err := io.ReadAll(io.LimitReader(r, maxWrites+1)) // ReadWrites tells what is too long
+			if err != nil {
+				return nil, err
+			}
+			text, w.Torn = wholeRows(text)
+			r = bytes.NewReader(text)
+		}
+		return ReadWrites(r)
+	})
 	switch {
 	case s == nil || err != nil && !errors.Is(err, fs.ErrNotExist):
-		return all, began, err
+		return w, err
 	case err != nil:
-		return nil, began, fmt.Errorf("%s has no %s: it was removed, or an earlier version wrote none", dir, WritesFile)
-	case s.Writes != nil && *s.Writes != len(all):
-		return nil, began, fmt.Errorf("%s in %s has %d rows, and %s says %d: it was cut, or is of another run", WritesFile, dir, len(all), summaryFile, *s.Writes)
+		return w, fmt.Errorf("%s has no %s: it was removed, or an earlier version wrote none", dir, WritesFile)
+	case s.Writes != nil && *s.Writes != len(w.Rows):
+		return w, fmt.Errorf("%s in %s has %d rows, and %s says %d: it was cut, or is of another run", WritesFile, dir, len(w.Rows), summaryFile, *s.Writes)
 	}
-	return all, s.StartedAt, nil
+	w.Began = s.StartedAt
+	return w, nil
+}
+
+// wholeRows leaves out a last row that was being written. A file that ends
+// before its first row has none.
+func wholeRows(text []byte) (whole []byte, torn bool) {
+	head := strings.Join(WritesHead(), ",") + "\n"
+	if len(text) < len(head) && strings.HasPrefix(head, string(text)) {
+		return []byte(head), true
+	}
+	if end := bytes.LastIndexByte(text, '\n') + 1; end < len(text) && len(text) <= maxWrites {
+		return text[:end], true
+	}
+	return text, false
 }

@@ -92,8 +92,12 @@ func TestOpenWrites(t *testing.T) {
 		return string(data)
 	}
 	three, none := 3, 0
+	torn := writesText[:len(writesText)-2]
 	for _, tt := range []struct{ name, writes, summary, want string }{
 		{"whole", whole, run(&three), ""},
+		{"cut in a row", torn, run(&three), "row 3"},
+		{"cut in a row in the midst, of a run that was killed", strings.Replace(whole, ",0\n", "\n", 1), "", "row 2"},
+		{"of another form", "request;id;status\na;b;200", "", "does not begin with"},
 		{"of an earlier version", whole, run(nil), ""},
 		{"of a run that was killed", whole, "", ""},
 		{"beside another command's summary", whole, `{"schema": "gatehouse.verify/1"}`, ""},
@@ -115,17 +119,33 @@ func TestOpenWrites(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			all, began, err := OpenWrites(dir)
+			w, err := OpenWrites(dir)
 			if tt.want != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.want) || errors.Is(err, fs.ErrNotExist) != (tt.want == "no such file") {
 					t.Fatalf("%v, want %q", err, tt.want)
 				}
 				return
 			}
-			if known := strings.Contains(tt.summary, Schema); err != nil || len(all) != 3 || began.IsZero() == known {
-				t.Errorf("%v, began %v, %v; want three rows", all, began, err)
+			if known := strings.Contains(tt.summary, Schema); err != nil || len(w.Rows) != 3 || w.Began.IsZero() == known || w.Killed == known || w.Torn {
+				t.Errorf("%+v, %v; want three rows", w, err)
 			}
 		})
+	}
+}
+
+// TestOpenWritesOfAKilledRun: what was written when it ended is left out, and
+// nothing else.
+func TestOpenWritesOfAKilledRun(t *testing.T) {
+	for at := range len(writesText) + 1 {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, WritesFile), []byte(writesText[:at]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w, err := OpenWrites(dir)
+		rows, torn := max(strings.Count(writesText[:at], "\n")-1, 0), at == 0 || writesText[at-1] != '\n'
+		if err != nil || len(w.Rows) != rows || w.Torn != torn || !w.Killed {
+			t.Errorf("cut off at %d: %+v, %v; want %d rows, torn %t", at, w, err, rows, torn)
+		}
 	}
 }
 

@@ -267,8 +267,8 @@ func TestRunThatCannotBePrepared(t *testing.T) {
 			if err != nil || !slices.Equal(files, tt.files) {
 				t.Fatalf("%v, %v; want %v", files, err, tt.files)
 			}
-			if all, _, err := report.OpenWrites(o.Out); tt.files != nil && (err != nil || len(all) != 1 || all[0].Status != http.StatusCreated) {
-				t.Errorf("%v, %v; want the sign-up", all, err)
+			if w, err := report.OpenWrites(o.Out); tt.files != nil && (err != nil || len(w.Rows) != 1 || w.Rows[0].Status != http.StatusCreated) {
+				t.Errorf("%v, %v; want the sign-up", w, err)
 			}
 		})
 	}
