@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/internal/load/report"
+	"gatehouse/internal/load/suite"
 )
 
 const maxExamples = 5 // of each kind of difference
@@ -75,7 +76,8 @@ in the last seconds of a run that was killed is unclear where it has no row.
 Works on the database itself, like the commands of admin; do it before a purge.
 
 Exit codes: 0 all is there; 1 something is lost, there twice or surplus; 2 wrong
-usage or an unreadable folder; 3 something is unclear, since a run was killed.`,
+usage, or a folder that is unreadable or lacks a part of its suite; 3 something
+is unclear, since a run was killed.`,
 	}, reconcile, []string{"DIR"})
 	return c
 }
@@ -107,6 +109,11 @@ func readRuns(dir string) (w writes, err error) {
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
 			return err
+		}
+		if schemaOf(path) == suite.Schema { // each part that ran has its folder there
+			if _, err := suite.Read(path); err != nil {
+				return err
+			}
 		}
 		run, err := report.OpenWrites(path)
 		switch {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"gatehouse/internal/load/report"
+	"gatehouse/internal/load/suite"
 )
 
 // Whatever differs from what a run was told of is found, and nothing else is.
@@ -124,6 +126,43 @@ func runIn(t *testing.T, text string) (dir string) {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// A suite's plans that ran are all there, or it is said which is not.
+func TestLoadReconcileSuite(t *testing.T) {
+	t.Parallel()
+	database := newDatabase(t)
+	n := startNode(t, database)
+	const uuid = "01234567-89ab-4def-8123-456789abcdef"
+	signUp(n.client(""), n.url, "load-"+uuid+"@"+loopbackDomain)
+	n.drain()
+	dir := runIn(t, "request,id,status\nPOST /api/v1/customers/onboard,"+uuid+",201\n")
+	of := filepath.Join(dir, "suite")
+	if err := os.CopyFS(of, os.DirFS("../../baselines/gate")); err != nil {
+		t.Fatal(err)
+	}
+	for _, plan := range suite.Names()[1:] {
+		s, _, err := report.ReadFolder(filepath.Join(of, plan))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := "request,id,status\n" + strings.Repeat("POST /things,1,201\n", *s.Writes)
+		if err := os.WriteFile(filepath.Join(of, plan, "writes.csv"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reconciled := func() outcome {
+		return finish(t, gatehouse(t, "load", "reconcile", dir, "--database=sqlite:"+database))
+	}
+	if o := reconciled(); o.code != exitOK {
+		t.Fatalf("exit code %d, want 0:\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	if err := errors.Join(os.Remove(filepath.Join(of, "mixed", "writes.csv")), os.Remove(filepath.Join(of, "mixed", "summary.json"))); err != nil {
+		t.Fatal(err)
+	}
+	if o := reconciled(); o.code != exitUsage || !strings.Contains(o.stderr, filepath.Join(of, "mixed")) {
+		t.Errorf("a part was removed: exit code %d, want 2 and its name:\n%s%s", o.code, o.stdout, o.stderr)
+	}
 }
 
 // Each credential and each end of one is found that no run was told of, by its
