@@ -6,11 +6,13 @@
 #   usage: tools/prove.sh TARGETS ADMIN PROVIDER
 set -eu
 targets=$1 admin=$2 provider=$3
+# stripe_webhook is everybody's, so that mixed would use it up: not here.
+policies=onboarding,credential_exchange,webhook_unauthentic,auth_failure
 trap 'wait; exit 143' TERM # a signal ends both commands, which still report
 rm -rf bin/prove
 mkdir -p bin/prove
 
-bin/gatehouse load verify --target "$targets" --policy onboarding,credential_exchange,webhook_unauthentic,auth_failure \
+bin/gatehouse load verify --target "$targets" --policy "$policies" \
 	--windows 7 --patience 60s --out bin/prove/verify &
 verify=$!
 mixed=0 limits=0
@@ -22,11 +24,8 @@ bin/gatehouse load reconcile bin/prove || status=1
 if [ "$limits" -ne 0 ] && [ "$limits" -ne 3 ]; then
 	status=1
 fi
-# Who was never admitted, or never refused, has not met a limit.
-if ! awk '/^      "(admitted|denied)":/ { told++; if ($2 + 0 == 0) none = 1 } END { exit told != 8 || none }' bin/prove/verify/summary.json; then
-	echo "limits: of each of the four policies something must have been admitted, and something denied" >&2
-	status=1
-fi
+# What kills leave undecidable may be waits, never that no more than the limit got in.
+bin/gate -proved bin/prove/verify "$policies" || status=1
 if [ ! -s bin/prove/mixed/summary.json ]; then
 	echo "the load did not run" >&2
 	status=1

@@ -38,7 +38,15 @@ func main() {
 	flag.IntVar(&g.count, "nodes", 3, "how many nodes on PostgreSQL; 0: one on SQLite")
 	flag.DurationVar(&g.kill, "kill", 0, "kill a node each so often, and the database now and then; 0: don't")
 	flag.DurationVar(&g.killFor, "kill-for", time.Hour, "for how long to kill")
+	of := flag.String("proved", "", "only see that this folder of load verify shows the limits of the policies that the argument names")
 	flag.Parse()
+	if *of != "" {
+		if err := proved(*of, flag.Arg(0)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code, err := g.run(ctx, flag.Args())
 	stop()
