@@ -209,10 +209,12 @@ func reconcile(ctx context.Context, c *cobra.Command, a adminCall) error {
 		all = append(all, one)
 	}
 	t := table{header: []string{"WHAT", "ACKNOWLEDGED", "UNCLEAR", "FOUND", "LOST", "TWICE", "SURPLUS", "OTHERWISE WRONG"}, json: all}
-	differs, late := false, 0
+	differs, wrong := false, false
+	found, lost, surplus, late := 0, 0, 0, 0
 	for _, one := range all {
 		one.doubt(r.last)
-		differs, late = differs || one.differs(), late+len(one.Late)
+		differs, wrong = differs || one.differs(), wrong || len(one.Lost)+len(one.Twice)+len(one.Other) > 0
+		found, lost, surplus, late = found+one.Found, lost+len(one.Lost), surplus+len(one.Surplus), late+len(one.Late)
 		cells := []string{one.What}
 		for _, n := range []int{one.Acknowledged, one.Unclear, one.Found, len(one.Lost), len(one.Twice), len(one.Surplus), len(one.Other)} {
 			cells = append(cells, strconv.Itoa(n))
@@ -234,7 +236,11 @@ func reconcile(ctx context.Context, c *cobra.Command, a adminCall) error {
 	}
 	switch {
 	case compared == 0:
-		return errors.New("the runs were told of no write that can be found: there is nothing to compare")
+		return usageError{errors.New("the runs were told of no write that can be found: there is nothing to compare")}
+	case lost > 0 && found == 0:
+		return errors.New("the database has nothing of what was acknowledged: is it the target's, and was it not purged since?")
+	case surplus > 0 && !wrong:
+		return errors.New("the database has all that was acknowledged, and more: where another run wrote at that time, give its folder too, by one above both")
 	case differs:
 		return errors.New("the database does not have what was acknowledged, and that alone")
 	case late > 0:

@@ -45,10 +45,11 @@ func TestLoadReconcile(t *testing.T) {
 	const first = "(SELECT id FROM customers ORDER BY id LIMIT 1)"
 	for name, tt := range map[string]struct{ database, want string }{
 		"one was lost":       {changed("UPDATE customers SET email = 'somebody@else.dev' WHERE id = " + first), "sign-ups, lost: "},
+		"all are gone":       {changed("UPDATE customers SET email = id || '@else.dev'"), "is it the target's, and was it not purged since?"},
 		"one is there twice": {changed("UPDATE customers SET email = (SELECT email FROM customers ORDER BY id DESC LIMIT 1) WHERE id = " + first), "sign-ups, twice: "},
 		"a balance is wrong": {changed("UPDATE customers SET credit_balance = 7 WHERE id = " + first), "their ledgers, otherwise wrong: "},
 	} {
-		if o := reconciled(l.out, tt.database); o.code != exitFailed || !strings.Contains(o.stdout, tt.want) {
+		if o := reconciled(l.out, tt.database); o.code != exitFailed || !strings.Contains(o.stdout+o.stderr, tt.want) {
 			t.Errorf("%s: exit code %d, want 1 and %q:\n%s%s", name, o.code, tt.want, o.stdout, o.stderr)
 		}
 	}
@@ -67,6 +68,7 @@ func TestLoadReconcile(t *testing.T) {
 		code                int
 	}{
 		"a run was not told of one":     {runIn(t, less), database, "sign-ups, surplus: ", exitFailed},
+		"another run wrote meanwhile":   {runIn(t, less), database, "and more: where another run wrote", exitFailed},
 		"a killed one, as it ended":     {writesIn(t, less), changed(atOnce), "sign-ups, unclear, for want of rows: ", exitUnknown},
 		"a killed one, before that":     {writesIn(t, less), early, "sign-ups, surplus: ", exitFailed},
 		"one had no answer":             {writesIn(t, strings.Replace(string(text), ",201", ",0", 1)), database, "sign-ups", exitOK},

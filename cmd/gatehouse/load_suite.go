@@ -88,6 +88,9 @@ sent; 3 inconclusive; 130 interrupted.
 			}
 			return l.isDue(c.OutOrStdout(), time.Now())
 		}
+		if f.Changed("traffic") {
+			return usageError{errors.New("--traffic is asked about with --due DIR; without it a suite is run")}
+		}
 		l.seeded = f.Changed("seed")
 		return l.run(c)
 	}
@@ -137,6 +140,11 @@ func (l *loadSuite) run(c *cobra.Command) error {
 	}
 	if err != nil {
 		return usageError{err}
+	}
+	for _, st := range steps {
+		if st.run == nil {
+			fmt.Fprintf(c.ErrOrStderr(), "%s: it can't be run, and so this suite will fail: %s\n", st.part.Name, st.part.Why)
+		}
 	}
 	signal.Ignore(syscall.SIGPIPE) // as load run
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))

@@ -56,6 +56,7 @@ func TestLoadSuiteUsage(t *testing.T) {
 		"nothing to review": {[]string{"--due", t.TempDir()}, "summary.json"},
 		"no such traffic":   {[]string{"--due", "../../docs/reports/suite-sqlite", "--traffic", "NaN"}, "--traffic NaN"},
 		"endless traffic":   {[]string{"--due", "../../docs/reports/suite-sqlite", "--traffic", "+Inf"}, "--traffic +Inf"},
+		"traffic alone":     {[]string{"--traffic", "40"}, "--traffic is asked about with --due"},
 		"less than none":    {[]string{"--due", "../../docs/reports/suite-sqlite", "--traffic=-1"}, "--traffic -1"},
 	} {
 		c := gatehouse(t, append([]string{"load", "suite", "--out", t.TempDir() + "/out"}, tt.args...)...)

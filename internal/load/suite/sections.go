@@ -352,7 +352,7 @@ func recommendations(s *Summary) section {
 	add(len(short) > 0, "Run again what was inconclusive ("+strings.Join(short, ", ")+"), longer or on a quieter machine.")
 	add(shared, "Load and target shared a machine, so that these figures are a lower bound of what the target can do: measure capacity from another machine.")
 	add(s.CoversRate < scenarios[2].rate, fmt.Sprintf("All at once was not held above %g/s: use a larger profile before traffic comes near it.", s.CoversRate))
-	add(!slices.ContainsFunc(s.Parts, func(p *Part) bool { return p.Comparison != nil }), "Keep this folder: the next suite can be compared with it (--baseline).")
+	add(s.Profile != "smoke" && !slices.ContainsFunc(s.Parts, func(p *Part) bool { return p.Comparison != nil }), "Keep this folder: the next suite can be compared with it (--baseline).")
 	if sec.Text == nil {
 		sec.Text = []string{"None."}
 	}
@@ -391,6 +391,9 @@ func readiness(s *Summary) section {
 }
 
 func nextReview(s *Summary) section {
+	if why := s.Due(s.StartedAt, 0); why != "" {
+		return section{ID: "review", Title: "Next review", Text: []string{"Now: " + why + ". gatehouse load suite --due says so."}}
+	}
 	return section{ID: "review", Title: "Next review", Text: []string{fmt.Sprintf(
 		"By %s, 90 days after this one, or before that when traffic comes above %g/s, which is the most that all at once held, or when the deployment changes. gatehouse load suite --due says so.",
 		s.ReviewBy.Format("2 January 2006"), s.CoversRate)}}
