@@ -121,6 +121,27 @@ func TestK6OfSuccesses(t *testing.T) {
 	}
 }
 
+// TestK6Uncounted: requests that k6 was told not to judge are no successes.
+func TestK6Uncounted(t *testing.T) {
+	for form, change := range map[string][2]string{
+		"handleSummary": {`"rate": 0.1, "passes": 300, "fails": 2700`, `"rate": 0.2, "passes": 300, "fails": 1200`},
+		"export":        {`"value": 0.1, "passes": 300, "fails": 2700`, `"value": 0.2, "passes": 300, "fails": 1200`},
+		"machine":       {`"rate": 0.1, "matches": 300, "total": 3000`, `"rate": 0.2, "matches": 300, "total": 1500`},
+	} {
+		s := read(t, strings.Replace(good[form], change[0], change[1], 1))
+		if ok, bad, untold := s.Outcomes["success"], s.Outcomes["failure"], s.Outcomes["not recorded"]; ok.Count != 1200 || bad.Count != 300 || untold.Count != 1500 || untold.Kind != load.Failure {
+			t.Errorf("%s: %+v", form, s.Outcomes)
+		}
+		if notes := strings.Join(s.Notes, "\n"); !strings.Contains(notes, "did not record whether 1500 of its requests failed") {
+			t.Errorf("%s: %s", form, notes)
+		}
+	}
+	s := read(t, `{"metrics": {"http_reqs": {"count": 300, "rate": 50}, "http_req_failed": {"value": 0, "passes": 0, "fails": 0}, "http_req_duration": {"med": 3}}}`)
+	if s.Outcomes["all"].Count != 300 || s.Verdict != gate.Inconclusive {
+		t.Errorf("none judged: %+v", s)
+	}
+}
+
 // TestAsWritten reads what k6 1.8.1 and vegeta 12.13 wrote of a target that
 // refuses each twentieth request. k6 had three thresholds that held beside
 // p(99)<0.001, which did not. Its machine-readable form names things otherwise
@@ -173,7 +194,7 @@ func TestTimesOfAll(t *testing.T) {
 		failed string
 		given  bool
 	}{{"300", false}, {"3", true}, {"0", true}} {
-		s := read(t, `{"metrics": {"http_reqs": {"count": 3000, "rate": 50}, "http_req_failed": {"value": 0, "passes": `+tt.failed+`}, "http_req_duration": {"med": 3}}}`)
+		s := read(t, `{"metrics": {"http_reqs": {"count": 3000, "rate": 50}, "http_req_failed": {"passes": `+tt.failed+`}, "http_req_duration": {"med": 3}}}`)
 		if given := s.Outcomes["success"].Latency.P50 != nil; given != tt.given {
 			t.Errorf("of %s failures: %v", tt.failed, given)
 		}
@@ -220,7 +241,13 @@ func TestBadInput(t *testing.T) {
 		{"a rate of next to nothing", `{"metrics": {"http_reqs": {"count": 3000, "rate": 1e-308}}}`, "which nothing does"},
 		{"a run of no time", strings.Replace(vegeta, `"rate":`, `"rate": 1e300, "was":`, 1), "which nothing does"},
 		{"an average above the longest", strings.Replace(export, `"avg": 4.43`, `"avg": 4430`, 1), "its average"},
-		{"more failures than requests", strings.Replace(export, `"passes": 191063`, `"passes": 191064`, 1), "it counts -1"},
+		{"more failures than requests", strings.Replace(export, `"passes": 191063`, `"passes": 191064`, 1), "contradicts itself: of 191063 requests 191064 failed"},
+		{"fewer than none that failed", strings.Replace(export, `"passes": 191063`, `"passes": -1`, 1), "contradicts itself"},
+		{"a share against its counts", `{"metrics": {"http_reqs": {"count": 1500, "rate": 50}, "http_req_failed": {"value": 0.9995, "passes": 0, "fails": 1500}}}`,
+			"contradicts itself: a share of 0.9995 failed, and 0 of 1500"},
+		{"the same, of the machine's", strings.Replace(good["machine"], `"rate": 0.1`, `"rate": 0.9`, 1), "a share of 0.9 failed, and 300 of 3000"},
+		{"more counted than sent", strings.Replace(good["export"], `"fails": 2700`, `"fails": 2701`, 1), "http_req_failed counts 3001"},
+		{"and in the machine's", strings.Replace(good["machine"], `"total": 3000`, `"total": 3001`, 1), "http_req_failed counts 3001"},
 		{"a metric twice", strings.Replace(machine, `"vus"`, `"http_reqs"`, 1), "twice"},
 		{"text where a number should be", strings.Replace(export, "5.46", `"5.46"`, 1), "k6's summary"},
 		{"a status that is none", strings.Replace(vegeta, `"429":`, `"many":`, 1), "no status"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -48,6 +49,10 @@ type k6 struct {
 
 // most is the greatest count that a float64 can tell from the next.
 const most = 1 << 53
+
+// rounding is by how much a share may differ from its counts: k6 writes all of
+// its digits, people two.
+const rounding = 0.005
 
 // readK6 reads handleSummary's data, or a file of --summary-export. The former
 // has a metric's numbers under "values" and thresholds as {"ok": held}. The
@@ -196,31 +201,60 @@ func (k *k6) summary() (*report.Summary, error) {
 		s.Notes = append(s.Notes, fmt.Sprintf("%.0f iterations were dropped, and no latency counts them", dropped))
 	}
 	times := k.metrics["http_req_duration"]
-	// It is a rate of failures: its "passes" are the requests that did fail.
-	bads := k.metrics["http_req_failed"].get("passes", "matches")
-	if bads == nil || *bads > most {
+	failed, counted, err := k.metrics["http_req_failed"].failures(n)
+	if err != nil {
+		return nil, err
+	}
+	if counted == 0 {
 		s.Notes = append(s.Notes, "it did not record which requests failed")
 		s.Outcomes[all] = report.Outcome{Name: all, Kind: load.Failure, Count: n, Latency: times.times(n)}
 		return grade(s)
 	}
-	failed := int64(*bads)
-	succeeded := report.Outcome{Name: string(load.Success), Kind: load.Success, Count: n - failed}
+	succeeded := report.Outcome{Name: string(load.Success), Kind: load.Success, Count: counted - failed}
 	bad := report.Outcome{Name: string(load.Failure), Kind: load.Failure, Count: failed}
+	untold := report.Outcome{Name: "not recorded", Kind: load.Failure, Count: n - counted}
+	if untold.Count > 0 {
+		s.Notes = append(s.Notes, fmt.Sprintf("it did not record whether %d of its requests failed: they are no evidence of success", untold.Count))
+	}
 	expected, split := k.metrics["http_req_duration{expected_response:true}"]
 	switch {
 	case failed == n:
 		bad.Latency = times.times(n)
 	case split:
-		succeeded.Latency = expected.times(n - failed)
-	case float64(failed) <= negligible*float64(n):
-		succeeded.Latency = times.times(n - failed)
+		succeeded.Latency = expected.times(succeeded.Count)
+	case float64(n-succeeded.Count) <= negligible*float64(n):
+		succeeded.Latency = times.times(succeeded.Count)
 	default:
 		s.Notes = append(s.Notes, "its times are of successes and failures together, and given to neither")
 	}
-	for _, o := range []report.Outcome{succeeded, bad} {
+	for _, o := range []report.Outcome{succeeded, bad, untold} {
 		if o.Count != 0 {
 			s.Outcomes[o.Name] = o
 		}
 	}
 	return grade(s)
+}
+
+// failures are how many requests failed by http_req_failed, of how many that it
+// counted: none where it is not there. A script may leave some uncounted
+// (responseCallback(null)), never count more than were sent.
+func (v values) failures(sent int64) (failed, counted int64, err error) {
+	// It is a rate of failures: its "passes" are the requests that did fail.
+	bad := v.get("passes", "matches")
+	if bad == nil {
+		return 0, 0, nil
+	}
+	of := float64(sent)
+	if total := v.get("total"); total != nil {
+		of = *total
+	} else if good := v.get("fails"); good != nil {
+		of = *bad + *good
+	}
+	if *bad < 0 || *bad > of || of > float64(sent) {
+		return 0, 0, fmt.Errorf("k6's summary contradicts itself: of %d requests %.0f failed, and http_req_failed counts %.0f", sent, *bad, of)
+	}
+	if rate := v.get("rate", "value"); rate != nil && math.Abs(*rate*of-*bad) > rounding*of {
+		return 0, 0, fmt.Errorf("k6's summary contradicts itself: a share of %v failed, and %.0f of %.0f", *rate, *bad, of)
+	}
+	return int64(*bad), int64(of), nil
 }
