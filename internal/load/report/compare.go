@@ -102,6 +102,7 @@ func Environments(ours, theirs *Summary) []EnvironmentRow {
 	add("profile", ours.Profile, theirs.Profile)
 	add("verdict", string(ours.Verdict), string(theirs.Verdict))
 	add("rate offered", perSecond(ours.Rate.Offered), perSecond(theirs.Rate.Offered))
+	add("target: URL", ours.Target, theirs.Target)
 	a, b := Facts(ours), Facts(theirs)
 	for i, f := range a {
 		add("generator: "+f.Name, f.Generator, b[i].Generator)

@@ -46,7 +46,7 @@ func TestCompare(t *testing.T) {
 
 func TestCompareEnvironmentsFirst(t *testing.T) {
 	before := fixtureBaseline()
-	before.Verdict, before.Rate.Offered = gate.Fail, 50
+	before.Verdict, before.Rate.Offered, before.Target = gate.Fail, 50, "http://10.0.0.1:8080"
 	c, _ := Compare("before", before, Summarize(fixture()))
 	rows := map[string]EnvironmentRow{}
 	for _, row := range c.Environment {
@@ -60,6 +60,7 @@ func TestCompareEnvironmentsFirst(t *testing.T) {
 		{"profile", "smoke", "not recorded"},
 		{"verdict", "pass", "fail"},
 		{"rate offered", "20.00/s", "50.00/s"},
+		{"target: URL", "http://127.0.0.1:8080", "http://10.0.0.1:8080"},
 		{"generator: version", "1.2.3", "k6 v0.54.0"},
 		{"generator: requests sent", "20.00/s", "353.77/s"},
 		{"generator: processor", "Some CPU @ 2.50GHz", "not recorded"},

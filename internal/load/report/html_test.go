@@ -95,7 +95,8 @@ func TestPageAsksNobody(t *testing.T) {
 	if bad := regexp.MustCompile(`(?i)(src|href|action|data|srcset|poster)\s*=|url\(|@import|<link|<iframe|<object|<embed|<base`).FindString(page); bad != "" {
 		t.Errorf("the page has %q", bad)
 	}
-	if other := strings.ReplaceAll(page, r.Target, ""); strings.Contains(other, "://") {
+	compared := pageRun(60).Target // what the baseline's table has
+	if other := strings.NewReplacer(r.Target, "", compared, "").Replace(page); strings.Contains(other, "://") {
 		t.Error("the page has an address that is not the target's")
 	}
 	_, style, _ := strings.Cut(page, "<style>")
