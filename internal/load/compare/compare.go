@@ -206,11 +206,35 @@ func (c *Comparison) steady() span {
 	return s
 }
 
+// together is the key and the name of all of a request's successes.
+const together = string(load.Success)
+
+// together adds all successes of a request where they are of several outcomes:
+// what moves from one to another is in neither's latencies.
+func (c *Comparison) together(request string, olds, news map[subject]taken) {
+	kinds := map[string]bool{}
+	var all [2]taken
+	for i, own := range []map[subject]taken{olds, news} {
+		for key, o := range c.sides[i].Summary.ByRequest[request] {
+			if t, ok := own[subject{request, key}]; ok && o.Kind == load.Success {
+				kinds[key] = true
+				all[i].rows, all[i].n = append(all[i].rows, t.rows...), all[i].n+t.n
+			}
+		}
+	}
+	if len(kinds) > 1 {
+		olds[subject{request, together}], news[subject{request, together}] = all[0], all[1]
+	}
+}
+
 // byWindows compares what both runs' seconds show.
 func (c *Comparison) byWindows() {
 	s := c.steady()
 	c.Seconds = s.n
 	olds, news := gather(c.sides[0].Windows, s), gather(c.sides[1].Windows, s)
+	for request := range c.sides[1].Summary.ByRequest {
+		c.together(request, olds, news)
+	}
 	most := map[string]int64{} // by request: how often it came to what it mostly came to
 	for by, o := range olds {
 		most[by.request] = max(most[by.request], o.n)
@@ -218,6 +242,9 @@ func (c *Comparison) byWindows() {
 	for _, by := range slices.SortedFunc(maps.Keys(olds), subject.compare) {
 		o, n := olds[by], news[by]
 		outcome := c.sides[0].Summary.ByRequest[by.request][by.key]
+		if by.key == together {
+			outcome = report.Outcome{Name: together, Kind: load.Success}
+		}
 		name := by.request + "/" + outcome.Name
 		both := min(o.n, n.n)
 		switch {

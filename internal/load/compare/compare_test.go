@@ -3,6 +3,7 @@ package compare
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -129,18 +130,49 @@ func aside(s *Side) {
 	var all []report.Window
 	for _, w := range s.Windows {
 		if all = append(all, w); w.Key == "201" && w.Second < 120 {
-			w.Key, w.Bins = "202", []load.Bin{{Low: time.Duration(1+w.Second%100) * time.Millisecond, Count: 1}}
+			w.Key, w.Bins = "202", []load.Bin{{Low: time.Duration(1+w.Second%3) * time.Millisecond, Count: 1}}
 			all = append(all, w)
 		}
 	}
 	s.Windows = all
 }
 
-// k6 makes a summary of successes without statuses.
+// moving makes so many of each twenty successes another outcome, which takes so
+// many times as long.
+func moving(twentieths int, key, name string, kind load.Kind, slower int64) func(*Side) {
+	return func(s *Side) {
+		all, n := slices.DeleteFunc(slices.Clone(s.Windows), func(w report.Window) bool { return w.Key == "201" }), 0
+		for _, w := range s.Windows {
+			if w.Key != "201" {
+				continue
+			}
+			stay, gone := w, w
+			stay.Bins, gone.Key, gone.Bins = nil, key, nil
+			for _, b := range w.Bins {
+				for range b.Count {
+					if n++; n%20 < twentieths {
+						gone.Bins = append(gone.Bins, load.Bin{Low: b.Low * time.Duration(slower), Count: 1})
+					} else {
+						stay.Bins = append(stay.Bins, load.Bin{Low: b.Low, Count: 1})
+					}
+				}
+			}
+			all = append(all, stay, gone)
+		}
+		s.Windows = all
+		s.Summary.ByRequest["r"][key] = report.Outcome{Name: name, Kind: kind}
+		counts(s)
+	}
+}
+
+// k6 makes a summary of successes and others without statuses.
 func k6(s *Side) {
-	o := s.Summary.Outcomes["201"]
+	o, bad := s.Summary.Outcomes["201"], s.Summary.Outcomes["429"]
 	o.Name = "success"
-	*s = Side{Name: s.Name, Summary: &report.Summary{Outcomes: map[string]report.Outcome{"success": o}, Requests: report.Requests{Sent: o.Count}, ClosedModel: true, Notes: []string{"closed model"}}}
+	*s = Side{Name: s.Name, Summary: &report.Summary{
+		Outcomes: map[string]report.Outcome{"success": o, "failure": {Name: "failure", Kind: load.Failure, Count: bad.Count}},
+		Requests: report.Requests{Sent: o.Count + bad.Count}, ClosedModel: true, Notes: []string{"closed model"},
+	}}
 }
 
 func TestCompare(t *testing.T) {
@@ -187,6 +219,12 @@ func TestCompare(t *testing.T) {
 		{"one run twice", run("old", 1, at9), run("old", 1, at9), gate.Inconclusive, None, "both are the same run"},
 		{"something seldom has gone", run("old", 1, aside), usual, gate.Inconclusive, None, "r/seldom came about 115 times, and 0 now"},
 		{"a foreign new one", usual, run("k6", 3, k6), gate.Fail, Unknown, "p50 is certainly above"},
+		{"some are accepted only, and slowly", usual, run("newer", 1, moving(9, "202", "accepted", load.Success, 100)), gate.Fail, Slower, "r/success p95 is certainly above 2 times"},
+		{"and as fast", usual, run("newer", 1, moving(9, "202", "accepted", load.Success, 1)), gate.Inconclusive, None, "r/accepted is new, with 40.6 % of its requests"},
+		{"some are refused now", usual, run("newer", 1, moving(9, "409", "busy", load.Expected, 1)), gate.Inconclusive, None, "r/busy is new, with 40.6 % of its requests"},
+		{"by summary", run("old", 1, alone), run("newer", 1, moving(9, "409", "busy", load.Expected, 1)), gate.Inconclusive, Unknown, "r/busy is new, with 40.6 % of its requests"},
+		{"more take the slow way", run("old", 1, moving(1, "202", "accepted", load.Success, 100)), run("newer", 1, moving(4, "202", "accepted", load.Success, 100)),
+			gate.Fail, Slower, "r/accepted has 18.0 % of its requests, and had 4.5 %"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, err := Compare(tt.old, tt.now, 2)

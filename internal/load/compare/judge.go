@@ -78,6 +78,9 @@ func (c *Comparison) conclude() {
 	if was, is := failures(old), failures(now); is > was+moreFailures {
 		c.open("%.1f %% of %s failed or were not sent, against %.1f %%: latencies are of the others", 100*is, c.New, 100*was)
 	}
+	for _, told := range report.Shifts(old, now) {
+		c.open("%s", told)
+	}
 	for _, side := range c.sides {
 		if side.Summary.Interrupted {
 			c.open("%s was interrupted after %.0f s", side.Name, side.Summary.DurationSeconds)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"gatehouse/internal/load"
 	"gatehouse/internal/load/gate"
@@ -25,7 +26,7 @@ const NotRecorded = "not recorded"
 // p95 stay below twice the earlier ones. The tails are shown and not checked,
 // nor is the avg of so few that one outlier decides it: they are chance. A run
 // without any counterpart gives one inconclusive check, since a comparison that
-// compared nothing must not pass.
+// compared nothing must not pass; so do Shifts.
 func Compare(name string, baseline, ours *Summary) (*Comparison, []gate.Check) {
 	told := *ours
 	told.Verdict = cmp.Or(ours.Verdict, "told above") // it waits for this comparison
@@ -69,6 +70,12 @@ func Compare(name string, baseline, ours *Summary) (*Comparison, []gate.Check) {
 			Name: "latency against " + name, Expression: fmt.Sprintf("latency < %d × that of %s", maxRatio, name),
 			Unit: gate.Ratio, Verdict: gate.Inconclusive, Why: "no outcome has a counterpart with times",
 		}}
+	}
+	if told := Shifts(baseline, ours); told != nil {
+		checks = append(checks, gate.Check{
+			Name: "outcomes against " + name, Expression: "each request comes to what it did in " + name,
+			Unit: gate.Truth, Verdict: gate.Inconclusive, Why: strings.Join(told, "; "),
+		})
 	}
 	return c, checks
 }

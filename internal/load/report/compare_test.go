@@ -178,7 +178,10 @@ func TestCounterparts(t *testing.T) {
 // TestCompareWithAToolThatKnowsNoStatus: its successes are ours.
 func TestCompareWithAToolThatKnowsNoStatus(t *testing.T) {
 	p50 := 2.0
-	theirs := &Summary{Outcomes: map[string]Outcome{"success": {Name: "success", Kind: load.Success, Count: 100, Latency: Times{P50: &p50}}}}
+	theirs := &Summary{Outcomes: map[string]Outcome{
+		"success": {Name: "success", Kind: load.Success, Count: 900, Latency: Times{P50: &p50}},
+		"failure": {Name: "failure", Kind: load.Failure, Count: 100},
+	}}
 	_, checks := Compare("k6", theirs, Summarize(fixture()))
 	if len(checks) != 1 || checks[0].Verdict != gate.Pass || !strings.HasPrefix(checks[0].Expression, "created.latency.p50 < 2 × 2ms of k6") {
 		t.Errorf("%+v", checks)

@@ -131,12 +131,14 @@ func (t Times) stats() []stat {
 // Percentiles are p50, p90, p95 and p99.
 func (t Times) Percentiles() [4]*float64 { return [4]*float64{t.P50, t.P90, t.P95, t.P99} }
 
+// successes is the key of those of a tool that tells no statuses.
+const successes = string(load.Success)
+
 // Counterparts are the outcomes of two runs that mean the same, by their keys:
 // the same status, or, where a tool tells successes but not their statuses, the
 // only status of success that the other run has. They are in the order of the
 // second run's keys.
 func Counterparts(first, second map[string]Outcome) [][2]string {
-	const successes = string(load.Success) // the key of a run that knows no statuses
 	var pairs [][2]string
 	for _, key := range slices.Sorted(maps.Keys(second)) {
 		if _, ok := first[key]; ok {
