@@ -165,6 +165,10 @@ func moving(twentieths int, key, name string, kind load.Kind, slower int64) func
 	}
 }
 
+func judged(v gate.Verdict, reasons ...string) func(*Side) {
+	return func(s *Side) { s.Summary.Verdict, s.Summary.Reasons = v, reasons }
+}
+
 // k6 makes a summary of successes and others without statuses.
 func k6(s *Side) {
 	o, bad := s.Summary.Outcomes["201"], s.Summary.Outcomes["429"]
@@ -225,6 +229,10 @@ func TestCompare(t *testing.T) {
 		{"by summary", run("old", 1, alone), run("newer", 1, moving(9, "409", "busy", load.Expected, 1)), gate.Inconclusive, Unknown, "r/busy is new, with 40.6 % of its requests"},
 		{"more take the slow way", run("old", 1, moving(1, "202", "accepted", load.Success, 100)), run("newer", 1, moving(4, "202", "accepted", load.Success, 100)),
 			gate.Fail, Slower, "r/accepted has 18.0 % of its requests, and had 4.5 %"},
+		{"it failed itself", usual, run("newer", 1, judged(gate.Fail, "it was slow")), gate.Inconclusive, None, "newer did not pass itself: fail, it was slow"},
+		{"both failed", run("old", 1, judged(gate.Fail)), run("newer", 1, judged(gate.Fail)), gate.Inconclusive, None, "old did not pass itself: fail"},
+		{"the old one is no evidence", run("old", 1, judged(gate.Inconclusive)), usual, gate.Inconclusive, None, "old did not pass itself: inconclusive"},
+		{"one has no verdict", run("old", 1, judged("")), run("newer", 1, judged("")), gate.Pass, None, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, err := Compare(tt.old, tt.now, 2)

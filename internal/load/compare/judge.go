@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"gatehouse/internal/load"
 	"gatehouse/internal/load/gate"
@@ -82,6 +83,9 @@ func (c *Comparison) conclude() {
 		c.open("%s", told)
 	}
 	for _, side := range c.sides {
+		if v := side.Summary.Verdict; v != "" && v != gate.Pass { // another tool's may have none
+			c.open("%s did not pass itself: %s", side.Name, strings.Join(append([]string{string(v)}, side.Summary.Reasons[:min(1, len(side.Summary.Reasons))]...), ", "))
+		}
 		if side.Summary.Interrupted {
 			c.open("%s was interrupted after %.0f s", side.Name, side.Summary.DurationSeconds)
 		}

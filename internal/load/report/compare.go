@@ -26,7 +26,8 @@ const NotRecorded = "not recorded"
 // p95 stay below twice the earlier ones. The tails are shown and not checked,
 // nor is the avg of so few that one outlier decides it: they are chance. A run
 // without any counterpart gives one inconclusive check, since a comparison that
-// compared nothing must not pass; so do Shifts.
+// compared nothing must not pass; so do Shifts, and a baseline that failed or was
+// cut short leaves each check open.
 func Compare(name string, baseline, ours *Summary) (*Comparison, []gate.Check) {
 	told := *ours
 	told.Verdict = cmp.Or(ours.Verdict, "told above") // it waits for this comparison
@@ -89,6 +90,8 @@ func (row ComparisonRow) check(name string, s series, baseline *Summary) gate.Ch
 	switch {
 	case baseline.Interrupted || baseline.Generator.Saturated:
 		c.Verdict, c.Why = gate.Inconclusive, name+" was interrupted, or its generator the bottleneck"
+	case baseline.Verdict == gate.Fail:
+		c.Verdict, c.Why = gate.Inconclusive, name+" failed itself"
 	case row.Ratio == nil:
 		c.Verdict, c.Why = gate.Inconclusive, "too few times: had "+count(s.Count)
 	case *row.Ratio < maxRatio:

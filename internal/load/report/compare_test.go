@@ -85,6 +85,8 @@ func TestCompareChecks(t *testing.T) {
 	}
 	cut, saturated, few := theirs("200", Times{P95: &p95}), theirs("200", Times{P95: &p95}), theirs("200", Times{Avg: &p95})
 	cut.Interrupted, saturated.Generator.Saturated = true, true
+	failed, noEvidence := theirs("200", Times{P95: &p95}), theirs("200", Times{P95: &p95})
+	failed.Verdict, noEvidence.Verdict = gate.Fail, gate.Inconclusive
 	few.Outcomes["200"] = Outcome{Latency: Times{Avg: &p95}, Count: 3687}
 	tests := []struct {
 		name     string
@@ -100,6 +102,8 @@ func TestCompareChecks(t *testing.T) {
 		{"an avg of too few of theirs", flat("200", load.Success, 3688, time.Hour), few, "inconclusive: no outcome has a counterpart with times"},
 		{"theirs was cut short", flat("200", load.Success, 72, time.Hour), cut, "inconclusive: before was interrupted, or its generator the bottleneck"},
 		{"theirs could not keep up", flat("200", load.Success, 72, time.Microsecond), saturated, "inconclusive: before was interrupted, or its generator the bottleneck"},
+		{"theirs failed", flat("200", load.Success, 72, time.Microsecond), failed, "inconclusive: before failed itself"},
+		{"theirs is of refusals", flat("200", load.Success, 72, time.Microsecond), noEvidence, "pass"},
 		{"a tail decides nothing", flat("200", load.Success, 999, time.Hour), theirs("200", Times{P99: &p95, Max: &p95}), "inconclusive: no outcome has a counterpart with times"},
 		{"nothing to divide by", flat("200", load.Success, 72, time.Millisecond), theirs("200", Times{P95: &zero}), "inconclusive: no outcome has a counterpart with times"},
 		{"another status", flat("200", load.Success, 72, time.Millisecond), theirs("201", Times{P95: &p95}), "inconclusive: no outcome has a counterpart with times"},
