@@ -31,7 +31,9 @@ Of each outcome that succeeded or was expected it gives the ratio NEW/OLD of p50
 p90, p95 and p99 with a 95 %% interval, drawn from the seconds of both runs in
 which the rate was steady. Then two answers: the gate, whether all ratios are
 certainly below --max-ratio, and the change, whether any differs from 1 at all,
-which two runs of the same software show in at most one of twenty comparisons.
+and by more than either run differs from itself. In waves longer than the runs a
+change may be found where there is none: repeat both, in turns. The gate is
+inconclusive where a run did not pass itself or requests come to something else.
 Of a summary alone nothing is known but its figures, and the answer says so.
 
 Exit codes: 0 the gate held; 1 it failed; 2 wrong usage, an unreadable run, or

@@ -30,6 +30,9 @@ const (
 	// resolution is what bins can't tell apart.
 	resolution = 0.01
 	shortest   = 0.0005 // ms; nothing takes no time
+	// fifths are the parts that a run's drift is looked for in. Halves show next to
+	// nothing of it, and more parts hide regressions (docs/load.md has figures).
+	fifths = 5
 )
 
 // subject is a request's outcome.
@@ -93,7 +96,8 @@ func gather(windows []report.Window, s span) map[subject]taken {
 }
 
 func newDrawn(rows []report.Window, windows int) *drawn {
-	d := &drawn{bins: merged(rows)}
+	d := &drawn{}
+	d.bins, _ = merged(rows)
 	counts := make([]int64, len(d.bins)*windows) // by bin, then by window
 	for _, w := range rows {
 		i := 0
@@ -129,20 +133,48 @@ func newDrawn(rows []report.Window, windows int) *drawn {
 
 func byTime(a, b load.Bin) int { return cmp.Compare(a.Low, b.Low) }
 
-// merged is the bins of all rows together.
-func merged(rows []report.Window) []load.Bin {
+// merged is the bins of all rows together, and how many times they hold.
+func merged(rows []report.Window) (bins []load.Bin, n int64) {
 	counts := map[time.Duration]int64{}
 	for _, w := range rows {
 		for _, b := range w.Bins {
 			counts[b.Low] += b.Count
+			n += b.Count
 		}
 	}
-	bins := make([]load.Bin, 0, len(counts))
+	bins = make([]load.Bin, 0, len(counts))
 	for low, n := range counts {
 		bins = append(bins, load.Bin{Low: low, Count: n})
 	}
 	slices.SortFunc(bins, byTime)
-	return bins
+	return bins, n
+}
+
+// drift is by how much each quantile differs within a run, as a logarithm: the
+// fifth where it is highest against that where it is lowest. Where a fifth has no
+// times it is without bounds.
+func drift(rows []report.Window, windows int, quantiles []float64) []float64 {
+	var own [fifths][]report.Window
+	for _, w := range rows {
+		at := fifths * w.Second / windows
+		own[at] = append(own[at], w)
+	}
+	levels := make([][]float64, len(quantiles))
+	for _, fifth := range own {
+		bins, n := merged(fifth)
+		for i, q := range quantiles {
+			level := math.Inf(1)
+			if n > 0 {
+				level = math.Log(ranked(bins, q*float64(n)))
+			}
+			levels[i] = append(levels[i], level)
+		}
+	}
+	all := make([]float64, len(quantiles))
+	for i, own := range levels {
+		all[i] = slices.Max(own) - slices.Min(own)
+	}
+	return all
 }
 
 // blockLength is how many of so many windows are drawn together.

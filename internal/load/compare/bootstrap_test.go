@@ -97,25 +97,50 @@ func found(t *testing.T, pairs int, old, now simulated) map[Answer]int {
 }
 
 // TestSimulatedPairs: of 200 pairs of the same software at most 5 % report a
-// change, and of a 30 % regression at least 95 %, with seconds that go in waves.
+// change, and of a 30 % regression at least 95 %, with seconds that go in waves;
+// in waves nearly as long as the runs a regression by 100 % is found more often than not.
 func TestSimulatedPairs(t *testing.T) {
 	const pairs = 200
-	for _, run := range []simulated{
-		{seconds: 60, rate: 45, level: 0.08, memory: 0.6, slower: 1, spikes: 0.005},
-		{seconds: 120, rate: 45, level: 0.08, memory: 0.6, slower: 1, spikes: 0.005},
+	for _, tt := range []struct {
+		run     simulated
+		slower  float64
+		atLeast int
+	}{
+		{simulated{seconds: 60, rate: 45, level: 0.08, memory: 0.6, slower: 1, spikes: 0.005}, 1.3, 95},
+		{simulated{seconds: 120, rate: 45, level: 0.08, memory: 0.6, slower: 1, spikes: 0.005}, 1.3, 95},
+		{simulated{seconds: 60, rate: 45, level: 0.3, memory: 0.9, slower: 1, spikes: 0.005}, 2, 60},
 	} {
-		t.Run(fmt.Sprintf("%d s", run.seconds), func(t *testing.T) {
-			worse := run
-			worse.slower = 1.3
-			same, regressed := found(t, pairs, run, run), found(t, pairs, run, worse)
+		t.Run(fmt.Sprintf("%d s, levels spread by %g", tt.run.seconds, tt.run.level), func(t *testing.T) {
+			worse := tt.run
+			worse.slower = tt.slower
+			same, regressed := found(t, pairs, tt.run, tt.run), found(t, pairs, tt.run, worse)
 			t.Logf("of the same software %v, of a regression %v", same, regressed)
 			if same[None] < pairs*95/100 {
 				t.Errorf("of %d pairs of the same software: %v", pairs, same)
 			}
-			if regressed[Slower] < pairs*95/100 {
-				t.Errorf("of %d regressions by 30 %%: %v", pairs, regressed)
+			if regressed[Slower] < pairs*tt.atLeast/100 {
+				t.Errorf("of %d regressions by %g: %v", pairs, tt.slower, regressed)
 			}
 		})
+	}
+}
+
+// TestDrift: a fifth that is half as slow again shows, and one without times is
+// without bounds.
+func TestDrift(t *testing.T) {
+	var rows []report.Window
+	for second := range 50 {
+		low := 2 * time.Millisecond
+		if second/10 == 3 {
+			low = 3 * time.Millisecond
+		}
+		rows = append(rows, report.Window{Second: second, Spread: load.Spread{Bins: []load.Bin{{Low: low, Count: 9}}}})
+	}
+	if got := drift(rows, 50, []float64{0.5, 0.95}); math.Abs(got[0]-math.Log(1.5)) > 0.01 || math.Abs(got[1]-math.Log(1.5)) > 0.01 {
+		t.Errorf("%v, want the logarithm of 1.5 each", got)
+	}
+	if got := drift(rows[:40], 50, []float64{0.5}); !math.IsInf(got[0], 1) {
+		t.Errorf("%v where the last fifth has no times", got)
 	}
 }
 

@@ -61,7 +61,8 @@ type Cell struct {
 	More   *int   `json:"more_seconds"`
 	Change Answer `json:"change"`
 
-	p float64
+	p     float64
+	drift float64 // of the run that drifts more
 }
 
 // Gate is whether the new run's latencies certainly stay below a limit.
@@ -76,7 +77,7 @@ type Change struct {
 	Answer Answer `json:"answer"`
 	// Of is how many cells were looked at: for so many the answers are corrected,
 	// so that two runs of the same software show a change in at most one of twenty
-	// comparisons.
+	// comparisons, as long as seconds go in waves shorter than the runs.
 	Of int `json:"of"`
 }
 
@@ -89,6 +90,7 @@ const (
 	Slower  Answer = "slower"
 	Faster  Answer = "faster"
 	Mixed   Answer = "slower and faster"
+	Drift   Answer = "within its own drift" // of a cell: it differs, and no more than a run does from itself
 	Unknown Answer = "not known"
 )
 
@@ -269,7 +271,9 @@ func (c *Comparison) byWindows() {
 		}
 		windows, _ := s.windows()
 		before, after := newDrawn(o.rows, windows).draw(quantiles, 1), newDrawn(n.rows, windows).draw(quantiles, 2)
+		was, is := drift(o.rows, windows, quantiles), drift(n.rows, windows, quantiles)
 		for i := range quantiles {
+			c.Cells[from+i].drift = max(was[i], is[i])
 			c.Cells[from+i].fill(before[i], after[i], windows, s.n >= minSeconds)
 		}
 	}

@@ -115,6 +115,18 @@ func slowAtFirst(seconds int) func(*Side) {
 	}
 }
 
+// slowLater makes the last fifth a fifth slower.
+func slowLater(s *Side) {
+	for i, w := range s.Windows {
+		if w.Second >= 102 {
+			s.Windows[i].Bins = nil
+			for _, b := range w.Bins {
+				s.Windows[i].Bins = append(s.Windows[i].Bins, load.Bin{Low: b.Low * 6 / 5, Count: b.Count})
+			}
+		}
+	}
+}
+
 // slowAtLast adds answers that were awaited until after the last stage.
 func slowAtLast(s *Side) {
 	s.Windows = append(s.Windows, report.Window{Second: 131, Spread: load.Spread{Request: "r", Key: "201", Bins: []load.Bin{{Low: 5 * time.Second, Count: 500}}}})
@@ -233,6 +245,7 @@ func TestCompare(t *testing.T) {
 		{"both failed", run("old", 1, judged(gate.Fail)), run("newer", 1, judged(gate.Fail)), gate.Inconclusive, None, "old did not pass itself: fail"},
 		{"the old one is no evidence", run("old", 1, judged(gate.Inconclusive)), usual, gate.Inconclusive, None, "old did not pass itself: inconclusive"},
 		{"one has no verdict", run("old", 1, judged("")), run("newer", 1, judged("")), gate.Pass, None, ""},
+		{"as much as it drifts", run("old", 1, slowLater), run("newer", 1.15, slowLater), gate.Pass, None, "by no more than a run differs from itself"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, err := Compare(tt.old, tt.now, 2)

@@ -114,7 +114,8 @@ func failures(s *report.Summary) float64 {
 // changes says which cells have changed, and so whether anything has.
 //
 // It is Holm's correction: the clearest must be clear for all cells, the next for
-// one less, until one is not.
+// one less, until one is not. Then it must be more than either run differs from
+// itself: an interval knows of nothing that goes in waves as long as a run.
 func (c *Comparison) changes() {
 	order := make([]*Cell, len(c.Cells))
 	for i := range c.Cells {
@@ -125,19 +126,29 @@ func (c *Comparison) changes() {
 	if c.Change.Of = len(order); len(order) > 0 {
 		c.Change.Answer = None
 	}
+	drifted := 0
 	for rank, cell := range order {
 		if cell.p > level/float64(len(order)-rank) {
 			break
 		}
-		cell.Change = Slower
-		if cell.Ratio < 1 {
+		switch {
+		case math.Abs(math.Log(cell.Ratio)) <= cell.drift:
+			cell.Change = Drift
+			drifted++
+			continue
+		case cell.Ratio < 1:
 			cell.Change = Faster
+		default:
+			cell.Change = Slower
 		}
 		if c.Change.Answer != None && c.Change.Answer != cell.Change {
 			c.Change.Answer = Mixed
 		} else {
 			c.Change.Answer = cell.Change
 		}
+	}
+	if drifted > 0 {
+		c.note("%d of %d ratios differ from 1, but by no more than a run differs from itself: that is no change", drifted, len(order))
 	}
 }
 

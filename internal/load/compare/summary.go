@@ -69,24 +69,22 @@ func ordered(windows []report.Window, key string, q float64) *[2]float64 {
 			own = append(own, w)
 		}
 	}
-	bins := merged(own)
-	var n int64
-	for _, b := range bins {
-		n += b.Count
-	}
+	bins, n := merged(own)
 	if n == 0 {
 		return nil
 	}
-	at := func(rank float64) float64 {
-		var upTo float64
-		for _, b := range bins {
-			if upTo+float64(b.Count) >= rank {
-				return within(b, max(rank-upTo, 0)/float64(b.Count))
-			}
-			upTo += float64(b.Count)
-		}
-		return within(bins[len(bins)-1], 1)
-	}
 	half := 1.96 * math.Sqrt(float64(n)*q*(1-q))
-	return &[2]float64{at(float64(n)*q - half), at(float64(n)*q + half)}
+	return &[2]float64{ranked(bins, float64(n)*q-half), ranked(bins, float64(n)*q+half)}
+}
+
+// ranked is the time that so many are not above, in milliseconds.
+func ranked(bins []load.Bin, rank float64) float64 {
+	var upTo float64
+	for _, b := range bins {
+		if upTo+float64(b.Count) >= rank {
+			return within(b, max(rank-upTo, 0)/float64(b.Count))
+		}
+		upTo += float64(b.Count)
+	}
+	return within(bins[len(bins)-1], 1)
 }
