@@ -64,14 +64,17 @@ type page struct {
 // Headline is the outcome in one sentence, verdict first.
 func (s *Summary) Headline() string {
 	n, of := map[Verdict]int{}, 0
+	var left []string
 	for _, t := range s.Policies {
+		if t.Why != "" {
+			left = append(left, t.Policy)
+		}
 		for _, f := range t.Findings {
 			n[f.Verdict]++
 			of++
 		}
 	}
 	line := fmt.Sprintf("%s: of %d properties %d are proved, %d violated and %d undecidable", strings.ToUpper(string(s.Verdict)), of, n[Proved], n[Violated], n[Undecidable])
-	var left []string
 	for _, t := range s.NotVerified {
 		left = append(left, t.Policy)
 	}

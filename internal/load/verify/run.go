@@ -20,7 +20,7 @@ import (
 type Options struct {
 	Targets     []*url.URL
 	Loopback    bool     // they are on this machine, where a client can have an address of its own
-	Policies    []string // by name; none: all that end in reasonable time
+	Policies    []string // by name; none: all, but for a long window of api's
 	Keys        []string // API keys; none: where clients are apart, one of a sign-up's
 	Via         load.Via // load.ViaForwarded: by X-Forwarded-For, where targets trust this machine as a proxy; "": by address
 	Domain      string   // of sign-ups
@@ -40,6 +40,10 @@ const Schema = "gatehouse.verify/1"
 // longest is the window that a policy may have that nobody named.
 const longest = 2 * time.Minute
 
+// unasked is the policy that may have a longer one and be left out: the
+// contract's is an hour.
+const unasked = "api"
+
 // Summary is what was found out, as summary.json has it.
 type Summary struct {
 	Schema      string    `json:"schema"`
@@ -53,7 +57,7 @@ type Summary struct {
 		Overhead int `json:"overhead"` // of them for verify's own needs: a key, a clock
 	} `json:"requests"`
 	Policies    []*Trial `json:"policies"`
-	NotVerified []*Trial `json:"not_verified"` // nobody asked for them by name
+	NotVerified []*Trial `json:"not_verified"` // api, where nobody asked for it by name
 	Verdict     Verdict  `json:"verdict"`
 	Reasons     []string `json:"reasons"`
 }
@@ -107,7 +111,6 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 	var progress sync.Mutex
 	trials := make([]*Trial, len(Policies()))
 	for i, p := range Policies() {
-		named := slices.Contains(o.Policies, p.Name)
 		if !chosen(p) {
 			continue
 		}
@@ -123,7 +126,7 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 			if subject.Alone = (c.forwarded != "" || o.Loopback && ownAddress(nodes)) && !p.Shared; p.NeedsKey {
 				subject.Alone = len(o.Keys) == 0
 			}
-			if !named {
+			if len(o.Policies) == 0 {
 				subject.Longest = longest
 			}
 			var e *Evidence
@@ -139,8 +142,8 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 			}
 			overhead.Add(int64(c.own))
 			trials[i] = newTrial(p.Name, subject.Alone, e, err)
-			if trials[i].skipped = trials[i].skipped && !named; trials[i].skipped {
-				say("NOT VERIFIED: " + trials[i].Why)
+			if why := trials[i].Why; why != "" {
+				say("NOT VERIFIED: " + why)
 			} else {
 				say(string(trials[i].Verdict))
 			}
@@ -156,14 +159,14 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 func (c *client) prepare(o *Options, key string, err error) error {
 	switch p := c.policy; {
 	case p.signed && c.secret == "":
-		return &UntriedError{Why: "nothing can sign its events: set GATEHOUSE_STRIPE_WEBHOOK_SECRETS", Configured: true}
+		return &UntriedError{Why: "nothing can sign its events: set GATEHOUSE_STRIPE_WEBHOOK_SECRETS"}
 	case !p.NeedsKey:
 	case len(o.Keys) > 0 && p.Name == "api":
 		c.key = o.Keys[len(o.Keys)-1]
 	case len(o.Keys) > 0:
 		c.key = o.Keys[0]
 	case !o.apart():
-		return &UntriedError{Why: "it needs an API key: add --keys-file, or --clients-via forwarded for a target that trusts this machine as a proxy", Configured: true}
+		return &UntriedError{Why: "it needs an API key: add --keys-file, or --clients-via forwarded for a target that trusts this machine as a proxy"}
 	default:
 		c.key = key
 		return err
@@ -176,7 +179,8 @@ func newTrial(policy string, alone bool, e *Evidence, err error) *Trial {
 	if err != nil {
 		t.Why = err.Error()
 		if untried, ok := errors.AsType[*UntriedError](err); ok {
-			t.skipped, t.TooLong = untried.Configured, untried.TooLong
+			t.TooLong = untried.TooLong
+			t.skipped = t.TooLong && policy == unasked
 		}
 		return t
 	}
@@ -212,7 +216,7 @@ func (s *Summary) conclude(ctx context.Context, trials []*Trial) {
 			s.NotVerified = append(s.NotVerified, t)
 			continue
 		case t.Why != "":
-			s.Reasons = append(s.Reasons, t.Policy+": "+t.Why)
+			s.Reasons = append(s.Reasons, t.Policy+" was not verified: "+t.Why)
 		case t.Ended != "":
 			s.Reasons = append(s.Reasons, t.Policy+": it ended early: "+t.Ended)
 		}

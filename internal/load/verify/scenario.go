@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/http"
 	"regexp"
 	"strconv"
 	"sync"
@@ -50,8 +49,6 @@ const (
 // An UntriedError is why a policy could not be asked about its limit.
 type UntriedError struct {
 	Why string
-	// Configured is for what an operator chose: it is off, or not set up.
-	Configured bool
 	// TooLong is for a window that is longer than Subject.Longest.
 	TooLong bool
 }
@@ -186,15 +183,15 @@ func (s *scenario) open(ctx context.Context) error {
 	s.Alone = s.Alone && (first.Remaining < 0 || first.Remaining >= s.Limit-1) // else somebody has the same key, by a proxy's address perhaps
 	switch {
 	case first.Outcome == Admitted && first.bare():
-		return &UntriedError{Why: "it is off: its answers have no header fields of a limit, so nothing is promised", Configured: true}
+		return &UntriedError{Why: "it is off: its answers have no header fields of a limit, so nothing is promised"}
 	case first.Outcome == Unclear:
-		return &UntriedError{Why: "its first answer was not its own: " + first.told(), Configured: s.Policy.path == webhooks && first.Status == http.StatusServiceUnavailable}
+		return &UntriedError{Why: "its first answer was not its own: " + first.told()}
 	case s.Limit < 1 || s.Seconds < 1:
 		return &UntriedError{Why: fmt.Sprintf("its first answer (%s) has no X-RateLimit-Limit, or no RateLimit-Policy with a window", first.told())}
 	case s.Limit > largest || s.Window > 24*time.Hour:
 		return &UntriedError{Why: fmt.Sprintf("its limit, %d in %s, is more than verify tries: %d in a day", s.Limit, s.Window, largest)}
 	case s.subject.Longest > 0 && s.Window > s.subject.Longest:
-		return &UntriedError{Why: fmt.Sprintf("its window is %s: name it with --policy %s to wait for so long", s.Window, s.Policy.Name), Configured: true, TooLong: true}
+		return &UntriedError{Why: fmt.Sprintf("its window is %s: name it with --policy %s to wait for so long", s.Window, s.Policy.Name), TooLong: true}
 	}
 	return nil
 }

@@ -23,11 +23,45 @@ func verification(t *testing.T) *Summary {
 	e.Stopped = "it was interrupted"
 	trial := newTrial("onboarding", true, e, nil)
 	trial.Findings[0].Witness[0].Err = "timeout <&|`"
-	out := newTrial("api", true, nil, &UntriedError{Why: "its window is 1h0m0s", Configured: true, TooLong: true})
+	out := newTrial("api", true, nil, &UntriedError{Why: "its window is 1h0m0s", TooLong: true})
 	s := &Summary{Schema: Schema, ToolVersion: "v1", Targets: []string{"http://one"}, StartedAt: time.Now().UTC(), Policies: []*Trial{}, NotVerified: []*Trial{}, Reasons: []string{}}
 	s.conclude(t.Context(), []*Trial{trial, newTrial("stripe_webhook", false, nil, errors.New("refused")), out})
 	s.Seconds = 41.0005
 	return s
+}
+
+// One policy that is not verified keeps the whole from being proved, whatever
+// the reason. Only api is left out where its window is long.
+func TestNotVerified(t *testing.T) {
+	t.Parallel()
+	_, _, off := try(t, 1, 10, 10*time.Second, func(f *fake) { f.off = true })
+	unsigned := newClient(&Options{}, Policies()[2], nil)
+	long := &UntriedError{Why: "its window is 1h0m0s", TooLong: true}
+	for _, tt := range []struct {
+		policy string
+		err    error
+		want   Verdict
+	}{
+		{"credential_exchange", off, Undecidable},
+		{"stripe_webhook", unsigned.prepare(&Options{}, "", nil), Undecidable},
+		{"auth_failure", long, Undecidable},
+		{"api", off, Undecidable},
+		{"api", long, Proved},
+	} {
+		s := &Summary{Policies: []*Trial{}, NotVerified: []*Trial{}, Reasons: []string{}}
+		s.conclude(t.Context(), []*Trial{{Policy: "onboarding", Verdict: Proved}, newTrial(tt.policy, true, nil, tt.err)})
+		reasons, left := 0, tt.want == Proved
+		if !left {
+			reasons = 1
+		}
+		if s.Verdict != tt.want || len(s.Reasons) != reasons || (len(s.NotVerified) == 1) != left || !strings.Contains(s.Headline(), "NOT verified: "+tt.policy) {
+			t.Errorf("%s, %v: %s, %q, %s; want %s", tt.policy, tt.err, s.Verdict, s.Reasons, s.Headline(), tt.want)
+		}
+		var text strings.Builder
+		if err := junit(&text, s); err != nil || strings.Contains(text.String(), `classname="gatehouse.verify.`+tt.policy) == left {
+			t.Errorf("%s, %v: %v; want a test case of it unless it is left out:\n%s", tt.policy, tt.err, err, text.String())
+		}
+	}
 }
 
 // Pages made again are those made at first, to the byte, and the summary stays.

@@ -233,22 +233,22 @@ func TestAUsedWindowIsRested(t *testing.T) {
 func TestUntried(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		name, why           string
-		configured, tooLong bool
-		shape               func(*fake)
+		name, why string
+		tooLong   bool
+		shape     func(*fake)
 	}{
-		{"off", "it is off", true, false, func(f *fake) { f.off = true }},
-		{"dead", "no target answers: connection refused", false, false, func(f *fake) { f.dead = 1 }},
-		{"a limit that nobody could fill", "its limit, 1000000 in 1m0s, is more than verify tries", false, false, func(f *fake) { f.limit = 1_000_000 }},
-		{"the key is unknown", "401 INVALID_API_KEY", false, false, func(f *fake) { f.revoked = 1 }},
-		{"a window that nobody waits for unasked", "its window is 1h0m0s: name it with --policy onboarding", true, true, func(f *fake) { f.window = time.Hour }},
+		{"off", "it is off", false, func(f *fake) { f.off = true }},
+		{"dead", "no target answers: connection refused", false, func(f *fake) { f.dead = 1 }},
+		{"a limit that nobody could fill", "its limit, 1000000 in 1m0s, is more than verify tries", false, func(f *fake) { f.limit = 1_000_000 }},
+		{"the key is unknown", "401 INVALID_API_KEY", false, func(f *fake) { f.revoked = 1 }},
+		{"a window that nobody waits for unasked", "its window is 1h0m0s: name it with --policy onboarding", true, func(f *fake) { f.window = time.Hour }},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFake(1, 10, time.Minute)
 			tt.shape(f)
 			_, err := Try(t.Context(), Subject{Policy: Policies()[0], Targets: []string{"one"}, Longest: longest, Send: f.send})
 			untried, ok := errors.AsType[*UntriedError](err)
-			if !ok || !strings.Contains(untried.Why, tt.why) || untried.Configured != tt.configured || untried.TooLong != tt.tooLong {
+			if !ok || !strings.Contains(untried.Why, tt.why) || untried.TooLong != tt.tooLong {
 				t.Errorf("%s: %+v; want %q", tt.name, err, tt.why)
 			}
 		})
