@@ -21,21 +21,22 @@ type fake struct {
 
 	oneMore    bool // admits limit+1
 	perNode    bool
-	aligned    bool // begins anew when the clock says so
-	fromFirst  bool // begins anew a window after the first request
-	weighted   bool // estimates from two fixed windows
-	bucket     bool // refills bit by bit
-	extends    bool // a refusal takes a place, too
-	resets     bool // a refusal makes the wait begin anew
-	hasty      bool // says Retry-After: 1 always
-	sluggish   bool // says to wait longer than is needed
-	stingy     bool // frees a place half a second late
-	spoofable  bool // counts by what a header field claims
-	miscounts  bool // Remaining is one too high
-	misresets  bool // X-RateLimit-Reset is when the window ends, not when a place comes back
-	mute       bool // answers refusals with another message
-	plain      bool // refuses without header fields
-	slow       bool // refuses after a second
+	aligned    bool          // begins anew when the clock says so
+	fromFirst  bool          // begins anew a window after the first request
+	weighted   bool          // estimates from two fixed windows
+	bucket     bool          // refills bit by bit
+	extends    bool          // a refusal takes a place, too
+	resets     bool          // a refusal makes the wait begin anew
+	hasty      bool          // says Retry-After: 1 always
+	sluggish   bool          // says to wait longer than is needed
+	stingy     bool          // frees a place half a second late
+	short      time.Duration // frees places so much before a window has passed, and tells otherwise
+	spoofable  bool          // counts by what a header field claims
+	miscounts  bool          // Remaining is one too high
+	misresets  bool          // X-RateLimit-Reset is when the window ends, not when a place comes back
+	mute       bool          // answers refusals with another message
+	plain      bool          // refuses without header fields
+	slow       bool          // refuses after a second
 	forgets    time.Duration
 	off        bool
 	dead       int // node that can't be reached, from 1
@@ -180,6 +181,7 @@ func (f *fake) decide(key string, now time.Time) (admitted bool, remaining int, 
 	if f.stingy {
 		window += window / 40
 	}
+	window -= f.short
 	stamps := f.stamps[key]
 	switch {
 	case f.aligned || f.fromFirst || f.weighted:
@@ -209,7 +211,7 @@ func (f *fake) decide(key string, now time.Time) (admitted bool, remaining int, 
 		}
 	}
 	f.stamps[key] = stamps
-	return admitted, max(0, f.limit-len(stamps)), stamps[max(0, len(stamps)-limit)].Add(window).Sub(now)
+	return admitted, max(0, f.limit-len(stamps)), stamps[max(0, len(stamps)-limit)].Add(window + f.short).Sub(now)
 }
 
 func (f *fake) decideFixed(key string, now time.Time) (bool, int, time.Duration) {

@@ -72,7 +72,7 @@ func Judge(e *Evidence) []Finding {
 	wronged := e.wronged()
 	findings := []Finding{
 		e.engages(),
-		e.weigh("never more than the limit in any window", all, full),
+		e.over(all, full),
 		e.weigh("places come back after a window", wronged, e.unless(e.refilled(), "no window was filled again after everything before had left it")),
 		e.weigh("refusals extend nothing", e.hammered(wronged), e.unless(len(e.of(Admitted, freed, retry)) > 0, "no request after refusals was let in")),
 		e.retryAfter(),
@@ -193,6 +193,45 @@ func (e *Evidence) crowd(admitted []*Attempt) *violation {
 		}
 	}
 	return nil
+}
+
+// over judges that there are never more than the limit. A window that is too
+// short shows only where a refusal came late in it: proved wants one that did,
+// to a twentieth of the window, or the second that a target's absence may cost.
+func (e *Evidence) over(all *violation, lack string) Finding {
+	kept, short := e.kept(), max(e.Window/20, time.Second)
+	seen := fmt.Sprintf("a place was kept for %s at least", brief(kept))
+	if lack == "" && kept < e.Window-short {
+		lack = e.unless(false, fmt.Sprintf("%s, and the window is %s: a shorter one would not have shown", seen, e.Window))
+	}
+	f := e.weigh("never more than the limit in any window", all, lack)
+	if f.Verdict == Proved {
+		f.Why = seen
+	}
+	return f
+}
+
+// kept is the longest time for which a place was taken: from the last moment at
+// which the first of those that led to a refusal can have been given, to the
+// sending of the refused. A request without an answer counts as let in while it
+// was waited for. That it may be let in later is left aside: to hide a window that
+// is too short, one would have to be so just before the end of each that is filled.
+func (e *Evidence) kept() (longest time.Duration) {
+	taken := e.maybeTaken()
+	slices.SortFunc(taken, func(a, b *Attempt) int { return cmp.Compare(b.Received, a.Received) })
+	for _, x := range e.of(Denied) {
+		n := 0 // of those that may have been before it, the last first
+		for _, a := range taken {
+			if a.Sent > x.Received {
+				continue
+			}
+			if n++; n == e.Limit {
+				longest = max(longest, x.Sent-a.Received)
+				break
+			}
+		}
+	}
+	return longest
 }
 
 func latest(all []*Attempt) (t time.Duration) {

@@ -167,3 +167,26 @@ func TestAValidKeyPasses(t *testing.T) {
 		}
 	}
 }
+
+// A refusal shows how long a place was kept, whichever moments decisions lay at.
+func TestKept(t *testing.T) {
+	t.Parallel()
+	one, two := at(1, 0, 1, Admitted), at(2, 2, 3, Admitted)
+	for name, tt := range map[string]struct {
+		attempts []Attempt
+		want     time.Duration
+	}{
+		"both were taken":               {[]Attempt{one, two, at(3, 8, 9, Denied)}, 7 * time.Second},
+		"the later refusal shows more":  {[]Attempt{one, two, at(3, 4, 5, Denied), at(4, 8, 9, Denied)}, 7 * time.Second},
+		"a lost one may have the place": {[]Attempt{one, two, with(at(3, 4, 5, Unclear), lost), at(4, 8, 9, Denied)}, 5 * time.Second},
+		"two lost ones may have both":   {[]Attempt{one, two, with(at(3, 4, 5, Unclear), lost), with(at(4, 5, 6, Unclear), lost), at(5, 8, 9, Denied)}, 3 * time.Second},
+		"one that came later has none":  {[]Attempt{one, two, at(3, 8, 9, Denied), at(4, 9.5, 11, Admitted)}, 7 * time.Second},
+		"somebody else has the other":   {[]Attempt{one, at(3, 8, 9, Denied)}, 0},
+		"nothing was refused":           {[]Attempt{one, two}, 0},
+	} {
+		e := &Evidence{Limit: 2, Window: 10 * time.Second, Attempts: tt.attempts}
+		if got := e.kept(); got != tt.want {
+			t.Errorf("%s: %s, want %s", name, got, tt.want)
+		}
+	}
+}

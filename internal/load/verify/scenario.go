@@ -36,6 +36,7 @@ const (
 	hammer  phase = "hammer"  // while all places are taken
 	retry   phase = "retry"   // alone, after Retry-After
 	fill    phase = "fill"    // the rest of a window, late in it
+	brink   phase = "brink"   // shortly before the first of that window can leave
 	freed   phase = "freed"   // as soon as the first of that window leaves
 	beyond  phase = "beyond"  // right after it, and none is left
 )
@@ -147,12 +148,13 @@ func (s *scenario) straddle(ctx context.Context) error {
 	}{
 		{late, fill, s.Limit - 1 + extra, 0},
 		{anchor.Sent + s.part(0.95), hammer, 2, 2},
+		{anchor.Sent + s.shorter() - s.lead(), brink, 1, 0},
 		{anchor.Received + s.longer(), freed, 1, 0},
 		{0, beyond, 1, 1},
 		{late + s.part(0.6), hammer, 2, 2},
 		{late + s.part(0.9), hammer, 2, 2},
 	} {
-		if step.phase == hammer && s.now() > step.at {
+		if (step.phase == hammer || step.phase == brink) && s.now() > step.at {
 			continue // filling took too long
 		}
 		if err := s.sendAt(ctx, step.at, step.phase, step.plain, step.spoofed); err != nil {
@@ -160,6 +162,15 @@ func (s *scenario) straddle(ctx context.Context) error {
 		}
 	}
 	return s.retry(ctx)
+}
+
+// lead is how long before the end of a window a request leaves to be answered
+// within it: twice what nearly all took that were few at once, and some more for
+// the timer. A target that takes much of a window is not waited for.
+func (s *scenario) lead() time.Duration {
+	few := append(s.of(Denied, hammer), s.of(Admitted, retry)...)
+	late := min(max(5*time.Millisecond, s.part(0.002)), s.part(0.01))
+	return min(2*quantile(few, 95)+late, s.part(0.03))
 }
 
 // open learns the limit from each target's first answer.

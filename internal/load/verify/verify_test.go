@@ -119,6 +119,31 @@ func brieflyAll(found []Finding) string {
 	return b.String()
 }
 
+// A window that is two in a hundred too short is told from a true one, where the
+// network lets it: else it is not proved.
+func TestAShortWindow(t *testing.T) {
+	t.Parallel()
+	const property = "never more than the limit in any window"
+	for seed := range uint64(10) {
+		for _, window := range []time.Duration{time.Minute, 10 * time.Second} {
+			found, _, err := try(t, seed, 10, window, func(f *fake) { f.short = window / 50 })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f := verdicts(found)[property]; f.Verdict != Violated || len(f.Witness) != 11 {
+				t.Errorf("seed %d, window %s: %s with %d witnesses (%s); want violated by 11. All: %v", seed, window, f.Verdict, len(f.Witness), f.Why, brieflyAll(found))
+			}
+		}
+		found, _, err := try(t, seed, 10, 10*time.Second, func(f *fake) { f.short, f.crawls = time.Second, 300*time.Millisecond })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f := verdicts(found)[property]; f.Verdict == Proved {
+			t.Errorf("seed %d, slow answers, a second too short: %+v; want it not proved", seed, f)
+		}
+	}
+}
+
 // What can't be told is not called violated, and says why.
 func TestTroubleIsUndecidable(t *testing.T) {
 	t.Parallel()
@@ -171,6 +196,7 @@ func TestPatience(t *testing.T) {
 		"opening":      {0, 3 * time.Second},
 		"first return": {9500 * time.Millisecond, 12 * time.Second},
 		"fill":         {15 * time.Second, 18 * time.Second},
+		"brink":        {19700 * time.Millisecond, 21 * time.Second},
 		"freed":        {20 * time.Second, 21 * time.Second},
 	} {
 		t.Run(step, func(t *testing.T) {
