@@ -59,7 +59,7 @@ Two nodes on this machine, and then the customers of it are removed:
 	f := c.Flags()
 	f.StringSliceVar(&l.targets, "target", []string{"http://127.0.0.1:8080"}, "URLs of the API, one a node")
 	f.StringSliceVar(&l.policies, "policy", nil, "policies to verify (default: all, but api where its window is above two minutes)")
-	f.StringVar(&l.keysFile, "keys-file", "", "API keys, one a line, for credential_exchange (the first) and api (the last); needed for them off loopback without --clients-via forwarded (default otherwise: one of a customer who signs up for it)")
+	f.StringVar(&l.keysFile, "keys-file", "", "API keys, one a line, for credential_exchange (the first, whose customer makes a second for the time of the run) and api (the last); needed for them off loopback without --clients-via forwarded (default otherwise: one of a customer who signs up for it)")
 	f.StringVar(&l.domain, "email-domain", "", "domain of the customers who sign up; needed off loopback (default on loopback "+loopbackDomain+")")
 	f.StringVar(&l.via, "clients-via", string(load.ViaNone), "how policies' clients are told apart but by their address: forwarded (X-Forwarded-For, for a target that trusts this machine as a proxy) or none")
 	f.StringVar(&l.out, "out", "", "folder for the reports (default load-verify-TIME)")

@@ -100,8 +100,8 @@ func TestLoadVerify(t *testing.T) {
 			t.Errorf("%s was taken for %d in %g s, and is %s", p.Policy, p.Limit, p.Window, limits[p.Policy])
 		}
 	}
-	if r := v.Requests; r.Overhead > 4 || r.Overhead*100 > r.Sent {
-		t.Errorf("%d of %d requests were overhead; want at most one in a hundred, and only two keys, one use and a clock", r.Overhead, r.Sent)
+	if r := v.Requests; r.Overhead > 5 || r.Overhead*100 > r.Sent {
+		t.Errorf("%d of %d requests were overhead; want at most one in a hundred, and only three keys, one use and a clock", r.Overhead, r.Sent)
 	}
 	n.drain()
 }

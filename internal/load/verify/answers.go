@@ -136,35 +136,44 @@ func (e *Evidence) spoofed(all, plain *violation) Finding {
 
 // nodes judges that several targets hold one limit together.
 func (e *Evidence) nodes(all *violation, lack string) Finding {
-	const property = "one limit over all targets"
-	answered := make([]int, len(e.Targets))
-	single := false // a target that breaks the limit by itself
-	for i := range e.Targets {
-		for _, a := range slices.Concat(e.of(Admitted), e.of(Denied)) {
-			if a.Target == i {
-				answered[i]++
-			}
+	missing := slices.Clone(e.Dead)
+	for i, why := range missing {
+		if why != "" {
+			missing[i] = e.Targets[i] + " was given up: " + why
 		}
-		single = single || e.crowd(slices.DeleteFunc(e.of(Admitted), func(a *Attempt) bool { return a.Target != i })) != nil
+	}
+	return e.shared("targets", e.Targets, missing, all, lack, func(a *Attempt) int { return a.Target })
+}
+
+// keys judges that a customer's keys do.
+func (e *Evidence) keys(all *violation, lack string) Finding {
+	return e.shared("keys", []string{"one key", "the other key"}, []string{"", e.OneKey}, all, lack, func(a *Attempt) int { return a.Key - 1 })
+}
+
+// shared judges that what several of a kind admit counts as one. missing says
+// of each why it was not asked, or "".
+func (e *Evidence) shared(kind string, names, missing []string, all *violation, lack string, of func(*Attempt) int) Finding {
+	property := "one limit over all " + kind
+	single := false // one that breaks the limit by itself
+	lacks := []string{lack}
+	for i, name := range names {
+		other := func(a *Attempt) bool { return of(a) != i }
+		admitted := slices.DeleteFunc(e.of(Admitted), other)
+		single = single || e.crowd(admitted) != nil
+		answered := len(admitted) + len(slices.DeleteFunc(e.of(Denied), other))
+		switch {
+		case missing[i] != "":
+			lacks = append(lacks, missing[i])
+		case answered == 0:
+			lacks = append(lacks, name+" never answered for the policy")
+		}
 	}
 	if all != nil && !single {
 		v := *all
-		v.why += ", over targets of which none admitted so many"
+		v.why += fmt.Sprintf(", over %s of which none admitted so many", kind)
 		return e.weigh(property, &v, "")
 	}
-	var missing []string
-	if lack != "" {
-		missing = append(missing, lack)
-	}
-	for i, n := range answered {
-		switch {
-		case e.Dead[i] != "":
-			missing = append(missing, e.Targets[i]+" was given up: "+e.Dead[i])
-		case n == 0:
-			missing = append(missing, e.Targets[i]+" never answered for the policy")
-		}
-	}
-	return e.weigh(property, nil, strings.Join(missing, "; "))
+	return e.weigh(property, nil, strings.Join(slices.DeleteFunc(lacks, func(s string) bool { return s == "" }), "; "))
 }
 
 // fast judges that refusals take no longer than what is let in: a violation is

@@ -12,6 +12,7 @@ import (
 type Ask struct {
 	N       int
 	Target  int
+	Key     int       // of those that take turns, counted from 1; 0: none
 	Spoofed bool      // with header fields that claim to come from another client
 	Epoch   time.Time // what an Attempt's instants count from
 }

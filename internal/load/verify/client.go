@@ -74,7 +74,7 @@ type client struct {
 	policy Policy
 	nodes  []node
 	http   []*http.Client // of each node
-	key    string
+	keys   []string       // of one customer, that take turns
 	domain string
 	secret string
 	run    string        // makes what it writes unlike any other run's
@@ -132,7 +132,7 @@ func (c *client) send(ctx context.Context, ask Ask) Attempt {
 		body = fmt.Sprintf(`{"id": "evt_verify%s", "object": "event", "type": "gatehouse.verify", "created": 1, "livemode": false, "data": {"object": {}}}`, c.run)
 		h.Set("Stripe-Signature", signature.Sign(c.secret, time.Now().Add(c.ahead), body))
 	case c.policy.NeedsKey:
-		h.Set("X-Api-Key", c.key)
+		h.Set("X-Api-Key", c.keys[ask.Key-1])
 	case body == "":
 		body = c.signUpBody(ask.N)
 	}
@@ -144,7 +144,7 @@ func (c *client) send(ctx context.Context, ask Ask) Attempt {
 		h.Set("Forwarded", "for="+claim)
 		h.Set("User-Agent", "verify/"+claim)
 	}
-	a, _ := c.post(ctx, ask, c.policy.path, h, body)
+	a, _ := c.request(ctx, ask, http.MethodPost, c.policy.path, h, body)
 	return a
 }
 
@@ -152,13 +152,13 @@ func (c *client) signUpBody(n int) string {
 	return fmt.Sprintf(`{"name": "Load verify", "email": "verify-%s-%d@%s"}`, c.run, n, c.domain)
 }
 
-// post sends once. The decision lies between the instants that it notes: before
+// request sends once. The decision lies between the instants that it notes: before
 // the request is written, and once the answer's header is here. net/http
 // repeats nothing of what was written: it can't read the body again.
-func (c *client) post(ctx context.Context, ask Ask, path string, h http.Header, body string) (a Attempt, text []byte) {
+func (c *client) request(ctx context.Context, ask Ask, method, path string, h http.Header, body string) (a Attempt, text []byte) {
 	var wrote atomic.Int64
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(int64(time.Since(ask.Epoch))) }})
-	req, err := http.NewRequestWithContext(traced, http.MethodPost, c.nodes[ask.Target].url.JoinPath(path).String(), io.NopCloser(strings.NewReader(body)))
+	req, err := http.NewRequestWithContext(traced, method, c.nodes[ask.Target].url.JoinPath(path).String(), io.NopCloser(strings.NewReader(body)))
 	if err != nil {
 		return Attempt{Err: err.Error(), Unsent: true}, nil
 	}
@@ -191,69 +191,25 @@ func (c *client) post(ctx context.Context, ask Ask, path string, h http.Header, 
 	return a, text
 }
 
-// first posts to the first target that answers.
-func (c *client) first(ctx context.Context, path, body string) (a Attempt, text []byte) {
+// first asks the first target that answers, with a key or "".
+func (c *client) first(ctx context.Context, method, path, key, body string) (a Attempt, text []byte) {
 	for i := range c.nodes {
 		c.own++
-		if a, text = c.post(ctx, Ask{Target: i, Epoch: time.Now()}, path, http.Header{"Content-Type": {"application/json"}}, body); a.Err == "" {
+		h := http.Header{"Content-Type": {"application/json"}}
+		if key != "" {
+			h.Set("X-Api-Key", key)
+		}
+		if a, text = c.request(ctx, Ask{Target: i, Epoch: time.Now()}, method, path, h, body); a.Err == "" {
 			break
 		}
 	}
 	return a, text
 }
 
-// signUp makes a customer at a load test's domain, for its key.
-func (c *client) signUp(ctx context.Context) (key string, err error) {
-	a, text := c.first(ctx, Policies()[0].path, c.signUpBody(0))
-	var opened struct {
-		Key string `json:"api_key"`
-	}
-	if json.Unmarshal(text, &opened) != nil || opened.Key == "" {
-		return "", fmt.Errorf("a sign-up for an API key came to nothing: %s", a.told())
-	}
-	return opened.Key, nil
-}
-
-// validKey is a key that nobody else uses where there can be one, or "": of the
-// policy's that wants to see it pass. One of a file is tried first, since one
-// that is none is rightly refused.
-func (c *client) validKey(ctx context.Context, o *Options) string {
-	switch {
-	case !c.policy.passes:
-		return ""
-	case len(o.Keys) > 0:
-		if slices.ContainsFunc(c.passes(ctx, o.Keys[0]), func(a Attempt) bool { return !a.letIn() }) {
-			return ""
-		}
-		return o.Keys[0]
-	case !o.apart():
-		return ""
-	}
-	key, err := c.signUp(ctx)
-	if err != nil {
-		return "" // as the report says of the property
-	}
-	return key
-}
-
-// passes asks each node with a valid key for what is refused for its body, which
-// counts as one of the key's other calls.
-func (c *client) passes(ctx context.Context, key string) (all []Attempt) {
-	h := http.Header{"Content-Type": {"application/json"}, "X-Api-Key": {key}}
-	for i := range c.nodes {
-		c.own++
-		ask := Ask{Target: i, Epoch: time.Now()}
-		a, _ := c.post(ctx, ask, "/api/v1/usage/report", h, `{}`)
-		a.Ask = ask
-		all = append(all, a)
-	}
-	return all
-}
-
 // readClock learns how far the target's clock is ahead: a signature has a time.
 // Any answer tells, and no policy counts this one.
 func (c *client) readClock(ctx context.Context) {
-	if a, _ := c.first(ctx, "/livez", ""); !a.Date.IsZero() {
+	if a, _ := c.first(ctx, http.MethodPost, "/livez", "", ""); !a.Date.IsZero() {
 		c.ahead = time.Until(a.Date)
 	}
 }

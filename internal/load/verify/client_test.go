@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -121,9 +122,86 @@ func TestForwarded(t *testing.T) {
 	if err != nil || len(v.Policies) != 1 || !v.Policies[0].OwnKey {
 		t.Fatalf("%+v, %v; want a key that nobody else has", v, err)
 	}
-	signUp, exchange := <-seen, <-seen
+	signUp, second, exchange := <-seen, <-seen, <-seen
+	if second.URL.Path != keysPath || second.Header.Get("X-Api-Key") != "gk_of_a_sign_up" {
+		t.Errorf("%s %q; want a second key asked for", second.URL, second.Header)
+	}
 	if from := signUp.Header.Get("X-Forwarded-For"); signUp.URL.Path != Policies()[0].path || from == "" || from == exchange.Header.Get("X-Forwarded-For") || exchange.Header.Get("X-Api-Key") != "gk_of_a_sign_up" {
 		t.Errorf("%s %q, then %q; want a sign-up, and its key used", signUp.URL, signUp.Header, exchange.Header)
+	}
+}
+
+// A customer's second key is made, used in turn, and revoked where its customer
+// stays.
+func TestTwoKeys(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		file  []string
+		asked []string
+	}{
+		{[]string{"gk_of_a_file"}, []string{"POST /api/v1/keys gk_of_a_file", "POST /api/v1/credentials/exchange gk_of_a_file", "DELETE /api/v1/keys/id-2 gk_of_a_file"}},
+		{nil, []string{"POST /api/v1/customers/onboard ", "POST /api/v1/keys gk_of_a_sign_up", "POST /api/v1/credentials/exchange gk_of_a_sign_up"}},
+	} {
+		var mu sync.Mutex
+		var asked []string
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			asked = append(asked, r.Method+" "+r.URL.Path+" "+r.Header.Get("X-Api-Key"))
+			switch r.Method + " " + r.URL.Path {
+			case "POST " + Policies()[0].path:
+				_, _ = w.Write([]byte(`{"api_key": "gk_of_a_sign_up"}`))
+			case "POST " + keysPath:
+				_, _ = w.Write([]byte(`{"id": "id-2", "api_key": "gk_second"}`))
+			case "DELETE " + keysPath + "/id-2":
+				w.WriteHeader(http.StatusNoContent)
+			default: // the limit is off
+				w.WriteHeader(http.StatusUnprocessableEntity)
+			}
+		}))
+		t.Cleanup(s.Close)
+		var progress strings.Builder
+		o := Options{Targets: parsed(t, s.URL), Keys: tt.file, Loopback: true, Domain: "load.example.org", Policies: []string{"credential_exchange"}, Windows: 1, Progress: &progress}
+		v, err := Run(t.Context(), o)
+		if err != nil || !slices.Equal(asked, tt.asked) || v.Requests.Overhead != 2 || strings.Contains(progress.String(), "revoke") {
+			t.Errorf("%q, %d of them overhead, %v, %s; want %q", asked, v.Requests.Overhead, err, &progress, tt.asked)
+		}
+	}
+}
+
+// Both keys are asked at each target.
+func TestKeysTakeTurns(t *testing.T) {
+	t.Parallel()
+	_, e, err := try(t, 1, 10, 10*time.Second, func(f *fake) { f.keys, f.nodes = 2, 2 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := map[[2]int]int{}
+	for _, a := range e.Attempts {
+		asked[[2]int{a.Target, a.Key}]++
+	}
+	for target := range 2 {
+		for key := 1; key <= 2; key++ {
+			if n := asked[[2]int{target, key}]; n < len(e.Attempts)/5 {
+				t.Errorf("target %d was asked %d times with key %d, of %d in all", target, n, key, len(e.Attempts))
+			}
+		}
+	}
+	c := client{policy: Policies()[1]}
+	for want, tt := range map[string]struct {
+		o Options
+		a access
+	}{
+		"first second": {Options{Keys: []string{"first", "other"}}, access{first: "first", second: "second"}},
+		"first":        {Options{}, access{first: "first", why: "none"}},
+	} {
+		if err := c.prepare(&tt.o, tt.a); err != nil || strings.Join(c.keys, " ") != want {
+			t.Errorf("%q, %v; want %s", c.keys, err, want)
+		}
+	}
+	e.OneKey = "no second key"
+	if f := verdicts(Judge(e))["one limit over all keys"]; f.Verdict != Undecidable || f.Why != e.OneKey {
+		t.Errorf("%+v; want it undecidable for want of a key", f)
 	}
 }
 

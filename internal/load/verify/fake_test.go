@@ -21,6 +21,8 @@ type fake struct {
 
 	oneMore    bool // admits limit+1
 	perNode    bool
+	perKey     bool
+	keys       int
 	aligned    bool          // begins anew when the clock says so
 	fromFirst  bool          // begins anew a window after the first request
 	weighted   bool          // estimates from two fixed windows
@@ -105,6 +107,9 @@ func (f *fake) answer(ask Ask) Answer {
 	key := "all"
 	if f.perNode {
 		key = strconv.Itoa(ask.Target)
+	}
+	if f.perKey {
+		key += strconv.Itoa(ask.Key)
 	}
 	if f.spoofable && ask.Spoofed {
 		key = fmt.Sprint("spoofed", ask.N)

@@ -25,6 +25,7 @@ type Evidence struct {
 	Seconds  int           // the window as the header fields have it, whole
 	Window   time.Duration // the same, exact where a refusal's message told it
 	Alone    bool          // nobody else can have used the key
+	OneKey   string        // why there is only one of a customer's, or ""
 	Targets  []string
 	Dead     []string      // for each target why it was given up, or ""
 	Attempts []Attempt     // those that left, in the order of their numbers
@@ -84,6 +85,9 @@ func Judge(e *Evidence) []Finding {
 	}
 	if e.Policy.passes {
 		findings = append(findings, e.passes())
+	}
+	if e.Policy.customer {
+		findings = append(findings, e.keys(all, full))
 	}
 	if len(e.Targets) > 1 {
 		findings = append(findings, e.nodes(all, full))

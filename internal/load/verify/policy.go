@@ -16,6 +16,7 @@ type Policy struct {
 	counted, scope string
 	path, body     string
 	NeedsKey       bool
+	customer       bool // over all keys of a customer
 	signed         bool // as Stripe does
 	passes         bool // a valid key is let in all the same
 	Shared         bool // over all clients, so that nobody has it for himself
@@ -35,7 +36,7 @@ func Policies() []Policy {
 		},
 		{
 			Name: "credential_exchange", Status: http.StatusUnprocessableEntity, counted: "credential requests", scope: " per customer",
-			path: "/api/v1/credentials/exchange", body: `{"providers": []}`, NeedsKey: true,
+			path: "/api/v1/credentials/exchange", body: `{"providers": []}`, NeedsKey: true, customer: true,
 		},
 		{
 			Name: "stripe_webhook", Status: http.StatusOK, counted: "webhook requests",

@@ -39,7 +39,11 @@ func shown(witness []*Attempt) []*Attempt { return witness[:min(len(witness), sh
 
 // told is an attempt in a line.
 func told(a *Attempt) string {
-	line := fmt.Sprintf("request %d (%s, target %d), sent %.3f ms, answered %.3f ms: %s", a.N, a.Phase, a.Target, milliseconds(a.Sent), milliseconds(a.Received), a.Outcome)
+	key := ""
+	if a.Key > 0 {
+		key = fmt.Sprintf(", key %d", a.Key)
+	}
+	line := fmt.Sprintf("request %d (%s, target %d%s), sent %.3f ms, answered %.3f ms: %s", a.N, a.Phase, a.Target, key, milliseconds(a.Sent), milliseconds(a.Received), a.Outcome)
 	switch {
 	case a.Err != "":
 		line += ", " + a.Err

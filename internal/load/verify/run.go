@@ -96,15 +96,13 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 		}
 	}
 	chosen := func(p Policy) bool { return len(o.Policies) == 0 || slices.Contains(o.Policies, p.Name) }
-	var keyErr error
-	var key string
+	customer := newClient(&o, Policies()[0], nodes)
+	defer customer.close()
+	var keys access
 	// The sign-up comes before all else: were all clients one for the target, as
 	// behind a proxy, it would have a place of onboarding's.
-	if o.apart() && len(o.Keys) == 0 && slices.ContainsFunc(Policies(), func(p Policy) bool { return p.NeedsKey && chosen(p) }) {
-		c := newClient(&o, Policies()[0], nodes)
-		key, keyErr = c.signUp(ctx)
-		s.Requests.Overhead += c.own
-		c.close()
+	if slices.ContainsFunc(Policies(), func(p Policy) bool { return p.NeedsKey && chosen(p) }) {
+		keys = customer.access(ctx, &o, slices.ContainsFunc(Policies(), func(p Policy) bool { return p.customer && chosen(p) }))
 	}
 	var overhead atomic.Int64
 	var wg sync.WaitGroup
@@ -130,7 +128,8 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 				subject.Longest = longest
 			}
 			var e *Evidence
-			err := c.prepare(&o, key, keyErr)
+			err := c.prepare(&o, keys)
+			subject.Keys, subject.OneKey = len(c.keys), keys.why
 			if err == nil && p.signed {
 				c.readClock(ctx)
 			}
@@ -150,28 +149,14 @@ func Run(ctx context.Context, o Options) (*Summary, error) {
 		})
 	}
 	wg.Wait()
-	s.Requests.Overhead += int(overhead.Load())
+	if len(o.Keys) > 0 && keys.id != "" { // else it is purged with its customer
+		if err := customer.revoke(ctx, keys); err != nil {
+			fmt.Fprintln(o.Progress, err)
+		}
+	}
+	s.Requests.Overhead = customer.own + int(overhead.Load())
 	s.conclude(ctx, trials)
 	return s, nil
-}
-
-// prepare finds what a policy's requests need.
-func (c *client) prepare(o *Options, key string, err error) error {
-	switch p := c.policy; {
-	case p.signed && c.secret == "":
-		return &UntriedError{Why: "nothing can sign its events: set GATEHOUSE_STRIPE_WEBHOOK_SECRETS"}
-	case !p.NeedsKey:
-	case len(o.Keys) > 0 && p.Name == "api":
-		c.key = o.Keys[len(o.Keys)-1]
-	case len(o.Keys) > 0:
-		c.key = o.Keys[0]
-	case !o.apart():
-		return &UntriedError{Why: "it needs an API key: add --keys-file, or --clients-via forwarded for a target that trusts this machine as a proxy"}
-	default:
-		c.key = key
-		return err
-	}
-	return nil
 }
 
 func newTrial(policy string, alone bool, e *Evidence, err error) *Trial {

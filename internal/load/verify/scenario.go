@@ -16,6 +16,8 @@ type Subject struct {
 	Policy   Policy
 	Targets  []string                        // as reports name them
 	Alone    bool                            // nobody else can have used the key
+	Keys     int                             // of one customer that take turns; 0: there is no key
+	OneKey   string                          // why there is only one, where a limit is over all of a customer's
 	Pass     func(context.Context) []Attempt // to each target with a valid key, from the same client; nil: not tried
 	Patience time.Duration                   // how long none may answer
 	Windows  float64                         // how long it may take; one pass is made in any case
@@ -72,7 +74,7 @@ type scenario struct {
 func Try(ctx context.Context, subject Subject) (*Evidence, error) {
 	s := &scenario{
 		subject: subject, epoch: time.Now(),
-		Evidence: Evidence{Policy: subject.Policy, Targets: subject.Targets, Alone: subject.Alone, Dead: make([]string, len(subject.Targets))},
+		Evidence: Evidence{Policy: subject.Policy, Targets: subject.Targets, Alone: subject.Alone, OneKey: subject.OneKey, Dead: make([]string, len(subject.Targets))},
 	}
 	err := s.run(ctx)
 	if untried, ok := errors.AsType[*UntriedError](err); ok {
@@ -314,8 +316,11 @@ func (s *scenario) sendOnce(ctx context.Context, p phase, plain, spoofed int) er
 		for s.turn = (s.turn + 1) % len(s.Dead); s.Dead[s.turn] != ""; {
 			s.turn = (s.turn + 1) % len(s.Dead)
 		}
+		ask := Ask{N: s.Sent + 1, Target: s.turn, Spoofed: i >= plain, Epoch: s.epoch}
+		if s.subject.Keys > 0 { // each with each target
+			ask.Key = 1 + s.Sent/len(s.Dead)%s.subject.Keys
+		}
 		s.Sent++
-		ask := Ask{N: s.Sent, Target: s.turn, Spoofed: i >= plain, Epoch: s.epoch}
 		slots <- struct{}{}
 		wg.Go(func() {
 			made[i] = s.subject.Send(ctx, ask)

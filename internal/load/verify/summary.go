@@ -83,7 +83,8 @@ func (s *Summary) parse(text []byte) error {
 type witness struct {
 	Request    int     `json:"request"`
 	Phase      phase   `json:"phase"`
-	Target     int     `json:"target"` // counted from 0
+	Target     int     `json:"target"`       // counted from 0
+	Key        int     `json:"key,omitzero"` // counted from 1
 	Spoofed    bool    `json:"spoofed"`
 	Sent       float64 `json:"sent_ms"` // since the first
 	Received   float64 `json:"received_ms"`
@@ -98,7 +99,7 @@ type witness struct {
 
 // MarshalJSON writes a witness.
 func (a *Attempt) MarshalJSON() ([]byte, error) {
-	return json.Marshal(witness{a.N, a.Phase, a.Target, a.Spoofed, milliseconds(a.Sent), milliseconds(a.Received), a.Status, a.Outcome, a.Code, a.Limit, a.Remaining, a.RetryAfter, a.Err})
+	return json.Marshal(witness{a.N, a.Phase, a.Target, a.Key, a.Spoofed, milliseconds(a.Sent), milliseconds(a.Received), a.Status, a.Outcome, a.Code, a.Limit, a.Remaining, a.RetryAfter, a.Err})
 }
 
 // UnmarshalJSON reads a witness, of which no more is known.
@@ -111,7 +112,7 @@ func (a *Attempt) UnmarshalJSON(text []byte) error {
 		return fmt.Errorf("request %d was sent at %g ms and answered at %g ms: no such time", w.Request, w.Sent, w.Received)
 	}
 	*a = Attempt{
-		Ask: Ask{N: w.Request, Target: w.Target, Spoofed: w.Spoofed}, Phase: w.Phase, Sent: microseconds(w.Sent), Received: microseconds(w.Received), Outcome: w.Outcome, Err: w.Error,
+		Ask: Ask{N: w.Request, Target: w.Target, Key: w.Key, Spoofed: w.Spoofed}, Phase: w.Phase, Sent: microseconds(w.Sent), Received: microseconds(w.Received), Outcome: w.Outcome, Err: w.Error,
 		Answer: Answer{Status: w.Status, Code: w.Code, Limit: w.Limit, Remaining: w.Remaining, RetryAfter: w.RetryAfter},
 	}
 	return nil

@@ -43,7 +43,7 @@ func TestNotVerified(t *testing.T) {
 		want   Verdict
 	}{
 		{"credential_exchange", off, Undecidable},
-		{"stripe_webhook", unsigned.prepare(&Options{}, "", nil), Undecidable},
+		{"stripe_webhook", unsigned.prepare(&Options{}, access{}), Undecidable},
 		{"auth_failure", long, Undecidable},
 		{"api", off, Undecidable},
 		{"api", long, Proved},

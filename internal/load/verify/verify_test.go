@@ -21,7 +21,9 @@ func try(t *testing.T, seed uint64, limit int, window time.Duration, shape func(
 			alone = f.others == 0
 		}
 		targets := []string{"one", "two", "three"}[:f.nodes]
-		e, err = Try(t.Context(), Subject{Policy: Policies()[0], Targets: targets, Alone: alone, Windows: 5, Send: f.send})
+		policy := Policies()[0]
+		policy.customer = f.keys > 0
+		e, err = Try(t.Context(), Subject{Policy: policy, Keys: f.keys, Targets: targets, Alone: alone, Windows: 5, Send: f.send})
 		if err == nil {
 			found = Judge(e)
 			if took := time.Since(f.began); took > 5*window+5*time.Second && !slices.ContainsFunc(found, func(f Finding) bool { return f.Verdict == Violated }) {
@@ -52,7 +54,7 @@ func TestATrueLimiterPassesAHundredRuns(t *testing.T) {
 	for seed := range uint64(100) {
 		limit, window := []int{10, 1, 3, 60}[seed%4], []time.Duration{60 * time.Second, 2 * time.Second, 1500 * time.Millisecond, 10 * time.Second}[seed/4%4]
 		found, e, err := try(t, seed, limit, window, func(f *fake) {
-			f.nodes, f.skew = 1+int(seed%3), time.Duration(seed)*time.Minute-50*time.Minute
+			f.nodes, f.keys, f.skew = 1+int(seed%3), int(seed%2)*2, time.Duration(seed)*time.Minute-50*time.Minute
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -76,6 +78,8 @@ func TestLiarsAreCaught(t *testing.T) {
 	}{
 		{"admits one more", "engages exactly at the limit", func(f *fake) { f.oneMore = true }},
 		{"admits the limit on each node", "one limit over all targets", func(f *fake) { f.perNode, f.nodes = true, 3 }},
+		{"admits the limit with each key", "one limit over all keys", func(f *fake) { f.perKey, f.keys = true, 2 }},
+		{"does so on several nodes", "one limit over all keys", func(f *fake) { f.perKey, f.keys, f.nodes = true, 2, 2 }},
 		{"counts by the clock", "never more than the limit in any window", func(f *fake) { f.aligned = true }},
 		{"counts from the first request", "never more than the limit in any window", func(f *fake) { f.fromFirst = true }},
 		{"estimates between two windows", "never more than the limit in any window", func(f *fake) { f.weighted = true }},
