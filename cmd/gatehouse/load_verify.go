@@ -159,6 +159,9 @@ func (l *loadVerify) conclude(out io.Writer, s *verify.Summary) error {
 			if p.Why != "" {
 				t.add(p.Policy, "", "", "NOT VERIFIED", p.Why)
 			}
+			if p.Note != "" {
+				t.add(p.Policy, limit, "", "note", p.Note)
+			}
 			if p.Ended != "" {
 				t.add(p.Policy, limit, "", string(p.Verdict), "it ended early: "+p.Ended)
 			}

@@ -25,6 +25,7 @@ type Evidence struct {
 	Seconds  int           // the window as the header fields have it, whole
 	Window   time.Duration // the same, exact where a refusal's message told it
 	Alone    bool          // nobody else can have used the key
+	Taken    int           // places that others had when it began, as Remaining told
 	OneKey   string        // why there is only one of a customer's, or ""
 	Targets  []string
 	Dead     []string      // for each target why it was given up, or ""

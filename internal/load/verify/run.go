@@ -67,7 +67,9 @@ type Trial struct {
 	Policy   string    `json:"policy"`
 	Limit    int       `json:"limit"`
 	Window   float64   `json:"window_seconds"`
-	OwnKey   bool      `json:"own_key"` // nobody else can have used the key
+	OwnKey   bool      `json:"own_key"`        // nobody else can have used the key
+	Taken    int       `json:"taken_at_start"` // places that others had
+	Note     string    `json:"note,omitzero"`  // what that came to
 	Sent     int       `json:"sent"`
 	Admitted int       `json:"admitted"`
 	Denied   int       `json:"denied"`
@@ -169,7 +171,10 @@ func newTrial(policy string, alone bool, e *Evidence, err error) *Trial {
 		}
 		return t
 	}
-	t.OwnKey = e.Alone
+	t.OwnKey, t.Taken = e.Alone, e.Taken
+	if t.Taken > 0 {
+		t.Note = fmt.Sprintf("When it began %d of %d places were taken by others, so it waited for a window first.", t.Taken, e.Limit)
+	}
 	t.Limit, t.Window, t.Sent = e.Limit, e.Window.Seconds(), e.Sent
 	t.Admitted, t.Denied, t.Unclear = len(e.of(Admitted)), len(e.of(Denied)), len(e.of(Unclear))
 	t.Findings = Judge(e)

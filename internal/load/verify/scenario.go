@@ -96,7 +96,7 @@ func (s *scenario) run(ctx context.Context) error {
 		return err
 	}
 	if s.used { // rest until the window has forgotten it
-		s.say("some of its places are taken: resting until they are free")
+		s.say("%d of its %d places are taken: resting until they are free", s.Taken, s.Limit)
 		s.until(ctx, s.now()+s.longer())
 		s.Attempts = nil
 		if err := s.open(ctx); err != nil {
@@ -193,6 +193,9 @@ func (s *scenario) open(ctx context.Context) error {
 	s.Limit, s.Seconds = first.Limit, first.Window
 	s.Window = time.Duration(s.Seconds) * time.Second
 	s.used = first.Remaining >= 0 && first.Remaining != s.Limit-1
+	if s.used { // the one with the most left was first, and has one itself if it was let in
+		s.Taken = max(s.Taken, s.Limit-first.Remaining-min(len(s.of(Admitted)), 1))
+	}
 	s.Alone = s.Alone && (first.Remaining < 0 || first.Remaining >= s.Limit-1) // else somebody has the same key, by a proxy's address perhaps
 	switch {
 	case first.Outcome == Admitted && first.bare():

@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -59,8 +60,8 @@ func TestATrueLimiterPassesAHundredRuns(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if e.Window != window || e.Stopped != "" {
-			t.Errorf("seed %d: window %s, stopped %q; want %s and a whole run", seed, e.Window, e.Stopped, window)
+		if e.Window != window || e.Stopped != "" || e.Taken != 0 {
+			t.Errorf("seed %d: window %s, stopped %q, %d taken before; want %s and a whole run", seed, e.Window, e.Stopped, e.Taken, window)
 		}
 		for _, f := range found {
 			if f.Verdict != Proved {
@@ -238,13 +239,17 @@ func TestADeadTargetSkipsNoStep(t *testing.T) {
 	})
 }
 
-// A window that somebody has begun is left to end first.
+// A window that somebody has begun is left to end first, and that is told.
 func TestAUsedWindowIsRested(t *testing.T) {
 	t.Parallel()
 	for _, used := range []int{1, 5, 10} {
-		found, e, err := try(t, 1, 10, 10*time.Second, func(f *fake) { f.usedBefore = used })
+		found, e, err := try(t, 1, 10, 10*time.Second, func(f *fake) { f.usedBefore, f.nodes = used, 2 })
 		if err != nil {
 			t.Fatal(err)
+		}
+		trial := newTrial("onboarding", true, e, nil)
+		if text, err := pagesOf(trial); err != nil || trial.Taken != used || strings.Count(text, fmt.Sprintf("%d of 10 places were taken by others", used)) != 2 {
+			t.Errorf("%d used: it tells %d, and %q: %v\n%s", used, trial.Taken, trial.Note, err, text)
 		}
 		if e.Alone {
 			t.Errorf("%d used: nobody else can have used it, it says", used)
@@ -258,6 +263,14 @@ func TestAUsedWindowIsRested(t *testing.T) {
 			}
 		}
 	}
+}
+
+// pagesOf are the two that people read.
+func pagesOf(t *Trial) (string, error) {
+	var b strings.Builder
+	p := &page{Summary: &Summary{Policies: []*Trial{t}}}
+	err := errors.Join(markdownTemplate.Execute(&b, p), pageTemplate.Execute(&b, p))
+	return b.String(), err
 }
 
 func TestUntried(t *testing.T) {
