@@ -38,7 +38,7 @@ type fake struct {
 	misresets  bool          // X-RateLimit-Reset is when the window ends, not when a place comes back
 	mute       bool          // answers refusals with another message
 	plain      bool          // refuses without header fields
-	slow       bool          // refuses after a second
+	slow       time.Duration // refuses so much later
 	forgets    time.Duration
 	off        bool
 	dead       int // node that can't be reached, from 1
@@ -90,8 +90,8 @@ func (f *fake) send(ctx context.Context, ask Ask) (a Attempt) {
 	f.mu.Lock()
 	a.Answer = f.answer(ask)
 	f.mu.Unlock()
-	if f.slow && a.Status == http.StatusTooManyRequests {
-		pause(ctx, time.Second)
+	if a.Status == http.StatusTooManyRequests {
+		pause(ctx, f.slow)
 	}
 	pause(ctx, f.journey())
 	a.Received = time.Since(ask.Epoch)

@@ -190,3 +190,18 @@ func TestKept(t *testing.T) {
 		}
 	}
 }
+
+// Of times of 1 to n seconds, the one that their p95 is no shorter than: so many
+// that are above it have a chance of 2.5 %.
+func TestAtLeast95(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int]int{0: 0, 1: 0, 2: 1, 6: 4, 12: 10, 33: 29, 71: 63} {
+		var few []*Attempt
+		for i := range n {
+			few = append(few, &Attempt{Received: time.Duration(i+1) * time.Second})
+		}
+		if got := atLeast95(few); got != time.Duration(want)*time.Second {
+			t.Errorf("of %d: the %s, want number %d", n, got, want)
+		}
+	}
+}

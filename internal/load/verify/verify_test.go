@@ -94,7 +94,7 @@ func TestLiarsAreCaught(t *testing.T) {
 		{"counts wrongly", "Remaining is right", func(f *fake) { f.miscounts = true }},
 		{"says something else", "code and message of refusals", func(f *fake) { f.mute = true }},
 		{"refuses without header fields", "header fields", func(f *fake) { f.plain = true }},
-		{"refuses slowly", "refusals are fast", func(f *fake) { f.slow = true }},
+		{"refuses slowly", "refusals are fast", func(f *fake) { f.slow = time.Second }},
 		{"forgets at a restart", "never more than the limit in any window", func(f *fake) { f.forgets = f.window / 2 }},
 		{"forgets at a later restart", "never more than the limit in any window", func(f *fake) { f.forgets = f.window * 19 / 10 }},
 	} {
@@ -145,6 +145,34 @@ func TestAShortWindow(t *testing.T) {
 		}
 		if f := verdicts(found)[property]; f.Verdict == Proved {
 			t.Errorf("seed %d, slow answers, a second too short: %+v; want it not proved", seed, f)
+		}
+	}
+}
+
+// Refusals that are slower than what is admitted, but not most and by far, are
+// neither: of many admitted their p95 tells, of few what it is at least.
+func TestSlowRefusals(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		limit int
+		slow  time.Duration
+		want  Verdict
+		why   string
+	}{
+		{10, 0, Proved, "beside a p95 of at least"},
+		{10, 110 * time.Millisecond, Undecidable, "more than twice that, and 20ms"},
+		{60, 5 * time.Millisecond, Proved, "beside p95 "},
+		{60, 110 * time.Millisecond, Undecidable, "more than twice that, and 20ms"},
+		{60, time.Second, Violated, "beside p95 "},
+	} {
+		for seed := range uint64(10) {
+			found, _, err := try(t, seed, tt.limit, 10*time.Second, func(f *fake) { f.slow = tt.slow })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f := verdicts(found)["refusals are fast"]; f.Verdict != tt.want || !strings.Contains(f.Why, tt.why) {
+				t.Errorf("limit %d, %s slower: %s: %s; want %s, %q", tt.limit, tt.slow, f.Verdict, f.Why, tt.want, tt.why)
+			}
 		}
 	}
 }
