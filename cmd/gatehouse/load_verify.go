@@ -63,7 +63,7 @@ Two nodes on this machine, and then the customers of it are removed:
 	f.StringVar(&l.domain, "email-domain", "", "domain of the customers who sign up; needed off loopback (default on loopback "+loopbackDomain+")")
 	f.StringVar(&l.via, "clients-via", string(load.ViaNone), "how policies' clients are told apart but by their address: forwarded (X-Forwarded-For, for a target that trusts this machine as a proxy) or none")
 	f.StringVar(&l.out, "out", "", "folder for the reports (default load-verify-TIME)")
-	f.Float64Var(&l.windows, "windows", 5, "how many windows a policy may take: more are tried more often")
+	f.Float64Var(&l.windows, "windows", 5, "how many windows a policy may take, to be tried the more often; once over takes three")
 	f.DurationVar(&l.patience, "patience", 0, "how long targets may be away and are asked again, as where they are killed on purpose (default: one that can't be reached is given up)")
 	f.BoolVar(&l.yes, "yes", false, "use up limits of a target off loopback")
 	f.BoolVar(&l.json, "json", false, "print the summary as JSON")

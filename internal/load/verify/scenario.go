@@ -103,7 +103,7 @@ func (s *scenario) run(ctx context.Context) error {
 			return err
 		}
 	}
-	s.say("%d in %s, over in %s", s.Limit, s.Window, s.part(max(s.subject.Windows, 1))+5*time.Second)
+	s.say("%d in %s, over in %s", s.Limit, s.Window, s.part(max(s.subject.Windows, 3))+5*time.Second) // once over takes nearly three
 	began := s.Attempts[0].Sent
 	if err := s.send(ctx, burst, max(s.Limit-len(s.of(Admitted)), 0)+extra, 0); err != nil {
 		return err
