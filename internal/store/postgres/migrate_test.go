@@ -323,3 +323,15 @@ func TestAuditTrailCannotBeChanged(t *testing.T) {
 		}
 	}
 }
+
+// TestForeignKeysHaveIndexes: as on SQLite.
+func TestForeignKeysHaveIndexes(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	var got string
+	err := connect(t, url).QueryRow(t.Context(), `SELECT coalesce(string_agg(c.conrelid::regclass || ' ' || c.conname, ', '), '') FROM pg_constraint c
+		WHERE c.contype = 'f' AND NOT EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = c.conrelid AND i.indpred IS NULL AND i.indkey[0] = c.conkey[1])`).Scan(&got)
+	if err != nil || got != "" {
+		t.Errorf("without an index are %q, %v", got, err)
+	}
+}

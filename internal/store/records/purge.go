@@ -20,8 +20,8 @@ func Purge(t Tx, at, domain, chosen string, args ...any) (done account.Purged, e
 	for _, removal := range []string{
 		"DELETE FROM api_keys WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM jobs WHERE kind IN ('welcome_mail', 'stripe_customer') AND subject IN (SELECT customer_id FROM purges)",
-		"DELETE FROM jobs WHERE kind = 'stripe_event' AND subject IN (SELECT e.id FROM stripe_events e JOIN purges p ON p.customer_id = e.customer_id)",
-		"DELETE FROM stripe_events WHERE customer_id IN (SELECT customer_id FROM purges)",
+		"DELETE FROM jobs WHERE kind = 'stripe_event' AND subject IN (SELECT e.id FROM stripe_events e JOIN purges p ON p.customer_id = e.customer_id WHERE e.customer_id <> '')",
+		"DELETE FROM stripe_events WHERE customer_id <> '' AND customer_id IN (SELECT customer_id FROM purges)", // by an index of those alone
 		"DELETE FROM outcomes WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM subscription_facts WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM payment_methods WHERE customer_id IN (SELECT customer_id FROM purges)",

@@ -150,3 +150,17 @@ func tryExecute(ctx context.Context, path, statements string) error {
 	_, err = db.ExecContext(ctx, statements)
 	return errors.Join(err, db.Close())
 }
+
+// TestForeignKeysHaveIndexes: what a row is referred to by is looked for when it
+// goes, and without an index in a whole table, for each row of a purge.
+func TestForeignKeysHaveIndexes(t *testing.T) {
+	t.Parallel()
+	s := open(t, Options{Path: filepath.Join(t.TempDir(), "gatehouse.db")})
+	var got string
+	err := s.read.QueryRowContext(t.Context(), `SELECT coalesce(group_concat(m.name || '.' || f."from"), '')
+		FROM sqlite_schema m, pragma_foreign_key_list(m.name) f WHERE m.type = 'table' AND NOT EXISTS (
+			SELECT 1 FROM pragma_index_list(m.name) i, pragma_index_info(i.name) c WHERE NOT i.partial AND c.seqno = 0 AND c.name = f."from")`).Scan(&got)
+	if err != nil || got != "" {
+		t.Errorf("without an index are %q, %v", got, err)
+	}
+}
