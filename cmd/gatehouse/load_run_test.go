@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -54,7 +55,11 @@ func newLoad(t *testing.T, target, text string, args ...string) *aLoad {
 		t.Fatal(err)
 	}
 	l := &aLoad{t: t, out: filepath.Join(dir, "out")}
-	l.cmd = gatehouse(t, append([]string{"load", "run", file, "--target", target, "--target-admin", "none", "--out", l.out}, args...)...)
+	run := []string{"load", "run", file, "--target", target}
+	if !slices.Contains(args, "--target-admin") {
+		run = append(run, "--target-admin", "none")
+	}
+	l.cmd = gatehouse(t, append(append(run, "--out", l.out), args...)...)
 	return l
 }
 
