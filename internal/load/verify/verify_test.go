@@ -160,9 +160,9 @@ func TestSlowRefusals(t *testing.T) {
 		why   string
 	}{
 		{10, 0, Proved, " of 33 admitted"},
-		{10, 110 * time.Millisecond, Undecidable, "more than twice the median, and 20ms"},
+		{10, 110 * time.Millisecond, Undecidable, "more than twice the median, and 100ms"},
 		{60, 5 * time.Millisecond, Proved, " and a p95 of "},
-		{60, 110 * time.Millisecond, Undecidable, "more than twice the median, and 20ms"},
+		{60, 110 * time.Millisecond, Undecidable, "more than twice the median, and 100ms"},
 		{60, time.Second, Violated, " and a p95 of "},
 	} {
 		for seed := range uint64(10) {
