@@ -357,16 +357,17 @@ func (interrupted) Unwrap() error { return context.Canceled }
 // conclude prints the result and turns it into an exit code. What can't be
 // printed is in the reports.
 func (l *loadRun) conclude(out io.Writer, run *report.Run, dir string) error {
+	s := report.Summarize(run)
 	if l.json {
-		if text, err := report.Summarize(run).JSON(); err == nil {
+		if text, err := s.JSON(); err == nil {
 			_, _ = out.Write(text)
 		}
 	} else {
-		fmt.Fprintln(out, report.Headline(report.Summarize(run)))
+		fmt.Fprintln(out, report.Headline(s))
 		for _, reason := range run.Reasons {
 			fmt.Fprintln(out, "  "+printable(reason))
 		}
-		if most := report.MostFailures(report.Summarize(run)); most != "" {
+		if most := report.MostFailures(s); most != "" {
 			fmt.Fprintln(out, "  "+printable(most))
 		}
 		t := table{header: []string{"", "GATE", "OBSERVED"}}
