@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/go-json-experiment/json"
@@ -69,12 +67,7 @@ func schemaOf(dir string) string {
 	var s struct {
 		Schema string `json:"schema"`
 	}
-	f, err := os.Open(filepath.Join(dir, "summary.json"))
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxSummaryFile))
+	text, err := report.ReadBounded(filepath.Join(dir, "summary.json"), maxSummaryFile)
 	if err != nil || json.Unmarshal(text, &s) != nil {
 		return ""
 	}

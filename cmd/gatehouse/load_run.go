@@ -147,12 +147,11 @@ func (l *loadRun) flags(f *pflag.FlagSet) {
 // options checks all that can be wrong before anything is sent.
 func (l *loadRun) options(name string) (o runner.Options, err error) {
 	o = runner.Options{ToolVersion: version, Seed: l.seed, Out: l.out}
-	targets, loopback, err := readTargets(l.targets)
-	if err != nil {
+	if o.Targets, o.Loopback, err = readTargets(l.targets); err != nil {
 		return o, err
 	}
-	o.Target, o.Beside, o.Loopback = targets[0], targets[1:], loopback
-	if len(o.Beside) > 0 && slices.ContainsFunc(targets, func(u *url.URL) bool { return u.Scheme != "http" || u.Path != o.Target.Path }) {
+	target := o.Targets[0]
+	if len(o.Targets) > 1 && slices.ContainsFunc(o.Targets, func(u *url.URL) bool { return u.Scheme != "http" || u.Path != target.Path }) {
 		return o, errors.New("several targets are called over http, and by one path: give a balancer's URL otherwise")
 	}
 	if l.domain == "" && o.Loopback {
@@ -167,7 +166,7 @@ func (l *loadRun) options(name string) (o runner.Options, err error) {
 			missing = append(missing, "--email-domain, a domain of yours that its GATEHOUSE_LOAD_TEST_DOMAINS has, so that nobody gets mail")
 		}
 		if len(missing) > 0 {
-			return o, fmt.Errorf("%s is not on this machine: add %s", o.Target, strings.Join(missing, ", and "))
+			return o, fmt.Errorf("%s is not on this machine: add %s", target, strings.Join(missing, ", and "))
 		}
 	}
 	if l.domain != "" {
@@ -188,7 +187,7 @@ func (l *loadRun) options(name string) (o runner.Options, err error) {
 		return o, err
 	}
 	if script.Needed(o.Plan) {
-		o.Script = &script.Options{Target: o.Target, Plan: o.Plan, Loopback: o.Loopback, Domain: l.domain, Secret: webhookSecret(), Provider: l.provider}
+		o.Script = &script.Options{Target: target, Plan: o.Plan, Loopback: o.Loopback, Domain: l.domain, Secret: webhookSecret(), Provider: l.provider}
 		if l.provider == none {
 			o.Script.Provider = ""
 		}
@@ -199,7 +198,7 @@ func (l *loadRun) options(name string) (o runner.Options, err error) {
 			return o, err
 		}
 	}
-	if o.Admins, err = l.readAdmins(len(targets), o.Loopback); err != nil {
+	if o.Admins, err = l.readAdmins(len(o.Targets), o.Loopback); err != nil {
 		return o, fmt.Errorf("--target-admin: %w", err)
 	}
 	if l.pid != 0 {
@@ -305,7 +304,7 @@ func readKeys(file string) ([]string, error) {
 	if file == "" {
 		return nil, nil
 	}
-	text, err := readBounded(file)
+	text, err := report.ReadBounded(file, maxPlanFile)
 	keys := strings.Fields(string(text))
 	switch {
 	case err != nil:
@@ -324,7 +323,7 @@ func webhookSecret() string {
 
 // readBeside reads a file that is meant where nothing inside has its name.
 func readBeside(what, name string, inside []string, otherwise string) ([]byte, error) {
-	text, err := readBounded(name)
+	text, err := report.ReadBounded(name, maxPlanFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no %s %q%s; inside are %s, and %s", what, name, nearest.DidYouMean(name, inside), strings.Join(inside, ", "), otherwise)
 	}
@@ -332,20 +331,6 @@ func readBeside(what, name string, inside []string, otherwise string) ([]byte, e
 		return nil, fmt.Errorf("read the %s: %w", what, err)
 	}
 	return text, nil
-}
-
-// readBounded reads a file of at most a megabyte.
-func readBounded(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxPlanFile+1))
-	if err == nil && len(text) > maxPlanFile {
-		err = fmt.Errorf("%s is larger than 1 MiB", name)
-	}
-	return text, err
 }
 
 // interrupted is a run that a signal ended.

@@ -148,7 +148,7 @@ func (l *loadVerify) options() (o verify.Options, err error) {
 // printed is in the reports.
 func (l *loadVerify) conclude(out io.Writer, s *verify.Summary) error {
 	if l.json {
-		if text, err := s.JSON(); err == nil {
+		if text, err := report.JSON(s); err == nil {
 			_, _ = out.Write(text)
 		}
 	} else {

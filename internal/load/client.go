@@ -126,7 +126,7 @@ type endpoint struct {
 
 // resolve finds the targets' addresses.
 func resolve(ctx context.Context, j *Job) (*endpoint, error) {
-	target := j.Target
+	target := j.Targets[0]
 	e := &endpoint{host: target.Host, path: strings.TrimSuffix(target.EscapedPath(), "/")}
 	if target.Scheme == "https" {
 		e.tls = j.TLS.Clone()
@@ -137,7 +137,7 @@ func resolve(ctx context.Context, j *Job) (*endpoint, error) {
 			e.tls.ServerName = target.Hostname()
 		}
 	}
-	for _, t := range append([]*url.URL{target}, j.Beside...) {
+	for _, t := range j.Targets {
 		addrs, port, err := addressesOf(ctx, t)
 		if err != nil {
 			return nil, err

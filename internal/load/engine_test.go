@@ -76,7 +76,7 @@ func jobFor(t testing.TB, target string, n int, span time.Duration) *Job {
 	}
 	rate := float64(n) / span.Seconds()
 	return &Job{
-		Target: u, Stages: []Stage{{time.Millisecond, rate}, {span, rate}},
+		Targets: []*url.URL{u}, Stages: []Stage{{time.Millisecond, rate}, {span, rate}},
 		Requests: []Request{{Name: "one", Weight: 1, Method: http.MethodGet, Path: Literally("/one"), Clients: &Clients{Count: 1, Via: ViaNone}}},
 		Outcomes: []Outcome{{"created", 201, Success}, {"limited", 429, Expected}}, MaxInFlight: 1000, Timeout: 10 * time.Second, Seed: 1,
 	}
@@ -84,13 +84,13 @@ func jobFor(t testing.TB, target string, n int, span time.Duration) *Job {
 
 func run(ctx context.Context, t *testing.T, j *Job) *Result {
 	t.Helper()
-	before := resources(j.Target.Port())
+	before := resources(j.Targets[0].Port())
 	r, err := Run(ctx, j)
 	if err != nil {
 		t.Fatal(err)
 	}
 	checkSums(t, r)
-	before.checkGone(t, j.Target.Port())
+	before.checkGone(t, j.Targets[0].Port())
 	if r.Planned != j.Planned() || r.InFlightMax > j.MaxInFlight {
 		t.Errorf("planned %v, at most %d in flight", r.Planned, r.InFlightMax)
 	}
@@ -331,7 +331,7 @@ func TestInterruptionWhileAnswersAreAwaited(t *testing.T) {
 			<-hold
 			return http.StatusOK
 		})
-		j.Target, _ = url.Parse(s.URL)
+		j.Targets[0], _ = url.Parse(s.URL)
 		r := run(ctx, t, j)
 		open.Do(func() { close(hold) })
 		if !r.Interrupted || r.Sent != total || patient != (r.Answered == total) {

@@ -148,7 +148,7 @@ func TestConnectionsBetweenRequests(t *testing.T) {
 			j := jobFor(t, "http://"+ln.Addr().String(), 80, 400*time.Millisecond)
 			j.Requests[0].Clients = &Clients{Count: 40, Via: ViaSource}
 			if strings.HasSuffix(name, "TLS") {
-				j.Target.Scheme, j.TLS = "https", &tls.Config{InsecureSkipVerify: true}
+				j.Targets[0].Scheme, j.TLS = "https", &tls.Config{InsecureSkipVerify: true}
 			}
 			r := run(t.Context(), t, j)
 			if got := keys(r); got["200"] != r.Scheduled {

@@ -21,8 +21,10 @@ const (
 // Job is all that the engine has to know of a run. It is taken as valid: the
 // plan that it is made from has been checked.
 type Job struct {
-	Target      *url.URL   // scheme (http or https) and host; a path is put before each request's
-	Beside      []*url.URL // more nodes of the same, over http: requests go to each in turn
+	// Targets are nodes of one service, and requests go to each in turn: scheme
+	// (http or https) and host; a path is put before each request's. Scheme and
+	// path are the first's, and several are called over http.
+	Targets     []*url.URL
 	TLS         *tls.Config
 	Stages      []Stage
 	Requests    []Request

@@ -25,7 +25,7 @@ func sites(t *testing.T, n int) (all []*site, j *Job) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		j.Beside = append(j.Beside, u)
+		j.Targets = append(j.Targets, u)
 	}
 	return all, j
 }
@@ -124,13 +124,9 @@ func BenchmarkRun(b *testing.B) {
 		b.Run(fmt.Sprint(targets), func(b *testing.B) {
 			j := jobFor(b, "http://127.0.0.1", b.N, time.Duration(b.N)*time.Microsecond)
 			j.MaxInFlight = 16
-			for i := range targets {
-				u := &url.URL{Scheme: "http", Host: listen(b, answers).Addr().String()}
-				if i == 0 {
-					j.Target = u
-				} else {
-					j.Beside = append(j.Beside, u)
-				}
+			j.Targets = nil
+			for range targets {
+				j.Targets = append(j.Targets, &url.URL{Scheme: "http", Host: listen(b, answers).Addr().String()})
 			}
 			b.ReportAllocs()
 			b.ResetTimer()

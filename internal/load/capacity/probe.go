@@ -83,7 +83,7 @@ func (p *prober) at(rate, seconds float64) runner.Options {
 // try is a Try.
 func (p *prober) try(ctx context.Context, rate, seconds float64) (Outcome, error) {
 	if p.tried {
-		if err := runner.Recovered(ctx, p.o.Target); err != nil {
+		if err := runner.Recovered(ctx, p.o.Targets); err != nil {
 			return Outcome{}, err
 		}
 	}

@@ -41,7 +41,7 @@ outcomes: {full: {status: 503, kind: failure}}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return runner.Options{Plan: p, Target: u, Loopback: true, Progress: io.Discard}
+	return runner.Options{Plan: p, Targets: []*url.URL{u}, Loopback: true, Progress: io.Discard}
 }
 
 // A probe is the plan at one flat rate, with clients for it, and without what

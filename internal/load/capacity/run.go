@@ -9,9 +9,6 @@ import (
 	"text/template"
 	"time"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
-
 	"gatehouse/internal/load"
 	"gatehouse/internal/load/gate"
 	"gatehouse/internal/load/report"
@@ -46,7 +43,7 @@ func Run(ctx context.Context, o runner.Options, search Options) (*Summary, error
 	p := newProber(o)
 	s := &Summary{
 		Schema: "gatehouse.capacity/1", ToolVersion: o.ToolVersion, Plan: o.Plan.Name, PlanHash: o.Plan.Hash, Profile: o.Plan.Profile, Seed: o.Seed,
-		Target: o.Target.String(), StartedAt: time.Now().UTC(), Options: search, Gates: []string{}, Notes: []string{},
+		Target: o.TargetText(), StartedAt: time.Now().UTC(), Options: search, Gates: []string{}, Notes: []string{},
 	}
 	for _, g := range p.gates {
 		s.Gates = append(s.Gates, g.Expression)
@@ -87,10 +84,6 @@ var (
 func Write(dir string, s *Summary) error {
 	return errors.Join(
 		report.WriteFile(dir, "report.md", s, report.Filled[*Summary](markdownTemplate)),
-		report.WriteFile(dir, "summary.json", s, func(w io.Writer, s *Summary) error {
-			err := json.MarshalWrite(w, s, json.Deterministic(true), jsontext.WithIndent("  "))
-			_, ended := io.WriteString(w, "\n")
-			return errors.Join(err, ended)
-		}),
+		report.WriteSummary(dir, s),
 	)
 }

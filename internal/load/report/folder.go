@@ -35,13 +35,30 @@ func ReadFolder(dir string) (*Summary, []Window, error) {
 }
 
 func openSummary(dir string) (*Summary, error) {
-	return readFile(dir, summaryFile, func(r io.Reader) (*Summary, error) {
-		data, err := io.ReadAll(io.LimitReader(r, maxSummary+1)) // ReadSummary tells what is too long
-		if err != nil {
-			return nil, err
-		}
-		return ReadSummary(data)
-	})
+	name := filepath.Join(dir, summaryFile)
+	data, err := ReadBounded(name, maxSummary)
+	if err != nil {
+		return nil, err
+	}
+	s, err := ReadSummary(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return s, nil
+}
+
+// ReadBounded reads a file of at most so many bytes.
+func ReadBounded(name string, most int) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
+	if err == nil && len(data) > most {
+		err = fmt.Errorf("%s is longer than %d bytes", name, most)
+	}
+	return data, err
 }
 
 func readFile[T any](dir, name string, read func(io.Reader) (T, error)) (all T, err error) {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"gatehouse/internal/load"
 	"gatehouse/internal/load/gate"
@@ -263,14 +262,8 @@ func timesOf(d *load.Distribution) Times {
 	return Times{exact(d.Min()), exact(d.Mean()), q(0.50), q(0.90), q(0.95), q(0.99), q(0.999), exact(d.Max())}
 }
 
-// JSON is the summary as it is written, its keys always in the same order.
-func (s *Summary) JSON() ([]byte, error) {
-	data, err := json.Marshal(s, json.Deterministic(true), jsontext.WithIndent("  "), jsontext.AllowInvalidUTF8(true))
-	if err != nil {
-		return nil, fmt.Errorf("write the summary: %w", err)
-	}
-	return append(data, '\n'), nil
-}
+// JSON is the summary as it is written.
+func (s *Summary) JSON() ([]byte, error) { return JSON(s) }
 
 // ReadSummary reads a summary.json, or a baseline, which may know less: what is
 // absent is not known. Fields that it has no name for are passed over, since a

@@ -8,6 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // These are written while the run goes; the others by Write.
@@ -75,15 +78,52 @@ func Write(dir string, run *Run, html func(io.Writer, *Report) error) error {
 	if err == nil {
 		err = Render(dir, &Report{s, run.Seconds}, html)
 	}
-	return errors.Join(err, WriteFile(dir, summaryFile, data, func(w io.Writer, data []byte) error {
-		_, err := w.Write(data)
+	return errors.Join(err, writeText(dir, summaryFile, data))
+}
+
+// JSON is a summary of any kind as summary.json has it, its keys always in the
+// same order.
+func JSON(summary any) ([]byte, error) {
+	data, err := json.Marshal(summary, json.Deterministic(true), jsontext.WithIndent("  "), jsontext.AllowInvalidUTF8(true))
+	if err != nil {
+		return nil, fmt.Errorf("write the summary: %w", err)
+	}
+	return append(data, '\n'), nil
+}
+
+// WriteSummary writes summary.json, which comes after all other reports.
+func WriteSummary(dir string, summary any) error {
+	data, err := JSON(summary)
+	if err != nil {
 		return err
-	}))
+	}
+	return writeText(dir, summaryFile, data)
+}
+
+func writeText(dir, name string, text []byte) error {
+	return WriteFile(dir, name, text, func(w io.Writer, text []byte) error {
+		_, err := w.Write(text)
+		return err
+	})
+}
+
+// Template is a page's, of text/template or html/template.
+type Template interface {
+	Execute(w io.Writer, data any) error
+}
+
+// WritePages writes the pages of what is no single run.
+func WritePages[P any](dir string, page P, markdown, html Template, junit func(io.Writer, P) error) error {
+	return errors.Join(
+		WriteFile(dir, markdownFile, page, Filled[P](markdown)),
+		WriteFile(dir, htmlFile, page, Filled[P](html)),
+		WriteFile(dir, junitFile, page, junit),
+	)
 }
 
 // Filled writes a page of a template for WriteFile. It fails only where writing
 // does.
-func Filled[P any](t interface{ Execute(io.Writer, any) error }) func(io.Writer, P) error {
+func Filled[P any](t Template) func(io.Writer, P) error {
 	return func(w io.Writer, p P) error {
 		b := bufio.NewWriter(w)
 		return errors.Join(t.Execute(b, p), b.Flush())

@@ -22,8 +22,7 @@ type Measured struct {
 // sends it many times. It ends early once observe has seen enough. An error means
 // that it could not begin, or that ctx ended it.
 func Measure(ctx context.Context, o Options, observe func(*load.Sample) (enough bool)) (*Measured, error) {
-	target := newProbe(o.Target, o.admin(0))
-	before := target.look(ctx)
+	nodes := o.nodes(ctx)
 	var s load.Script
 	played, err := o.prepare(ctx, func(*load.Arrival, string, string, int) {})
 	if err != nil {
@@ -47,7 +46,7 @@ func Measure(ctx context.Context, o Options, observe func(*load.Sample) (enough 
 	if err != nil {
 		return nil, err
 	}
-	m.Environment, m.Checks = o.look(ctx, target, before, m.Result)
+	m.Environment, m.Checks = o.look(ctx, nodes, m.Result)
 	if verdict, _ := gate.Judge(m.Result, o.Plan.Gates, m.Checks); verdict == gate.Pass && played != nil {
 		for _, c := range played.Checks(ctx, false) { // they take long: only where they decide
 			if c.Verdict == gate.Fail {
@@ -64,9 +63,18 @@ const (
 	convalesces = time.Minute            // at the most
 )
 
-// Recovered waits until a target is done with the load before: it answers
+// Recovered waits until the targets are done with the load before: each answers
 // /health promptly, three times in a row. One without it may answer anything.
-func Recovered(ctx context.Context, target *url.URL) error {
+func Recovered(ctx context.Context, targets []*url.URL) error {
+	for _, target := range targets {
+		if err := recovered(ctx, target); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func recovered(ctx context.Context, target *url.URL) error {
 	p, again := newProbe(target, ""), time.NewTicker(promptly/2)
 	defer again.Stop()
 	well := 0
@@ -85,5 +93,5 @@ func Recovered(ctx context.Context, target *url.URL) error {
 			return ctx.Err()
 		}
 	}
-	return fmt.Errorf("the target has not answered /health promptly for %v since: look at its log, and start it again", convalesces)
+	return fmt.Errorf("the target %s has not answered /health promptly for %v since: look at its log, and start it again", target, convalesces)
 }

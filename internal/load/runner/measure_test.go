@@ -3,11 +3,15 @@ package runner
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"gatehouse/internal/load"
 	"gatehouse/internal/load/gate"
@@ -37,6 +41,32 @@ func TestMeasureEnough(t *testing.T) {
 	}
 }
 
+// A rate at which any of several nodes was started anew was not held, not only the
+// first.
+func TestMeasureOfSeveralNodes(t *testing.T) {
+	began := time.Now()
+	var asked atomic.Bool
+	o := options(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprint(w, node("a", 1000+time.Since(began).Seconds()))
+	})
+	second := options(t, func(w http.ResponseWriter, _ *http.Request) {
+		uptime := 1000 + time.Since(began).Seconds()
+		if asked.Swap(true) {
+			uptime = 0.001
+		}
+		_, _ = fmt.Fprint(w, node("b", uptime))
+	})
+	o.Targets = append(o.Targets, second.Targets...)
+	m, err := Measure(t.Context(), o, func(*load.Sample) bool { return false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := slices.DeleteFunc(m.Checks, func(c gate.Check) bool { return c.Verdict == gate.Pass })
+	if len(failed) != 1 || failed[0].Verdict != gate.Fail || !strings.Contains(failed[0].Name, second.TargetText()) {
+		t.Errorf("%+v; want the second to have failed", failed)
+	}
+}
+
 func TestRecovered(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -60,7 +90,7 @@ func TestRecovered(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := Recovered(t.Context(), target); err != nil || asked.Load() < tt.asked {
+			if err := Recovered(t.Context(), []*url.URL{target}); err != nil || asked.Load() < tt.asked {
 				t.Errorf("%v after %d questions; want %d", err, asked.Load(), tt.asked)
 			}
 		})
@@ -76,7 +106,7 @@ func TestRecovered(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := Recovered(ctx, target); !errors.Is(err, context.Canceled) {
+		if err := Recovered(ctx, []*url.URL{target}); !errors.Is(err, context.Canceled) {
 			t.Errorf("%v; want the interruption", err)
 		}
 	})

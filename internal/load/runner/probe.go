@@ -249,49 +249,51 @@ func everyAnswered(targets []load.Target) (c gate.Check, ok bool) {
 	return c, len(targets) > 1
 }
 
-// nodes are the targets beside the first, as each was before the run.
+// nodes are the targets, as each was before the run.
 type nodes []struct {
 	url    string
 	probe  *probe
 	before look
 }
 
-func (o *Options) beside(ctx context.Context) nodes {
-	n := make(nodes, len(o.Beside))
-	for i, u := range o.Beside {
-		n[i].url, n[i].probe = u.String(), newProbe(u, o.admin(i+1))
+func (o *Options) nodes(ctx context.Context) nodes {
+	n := make(nodes, len(o.Targets))
+	for i, u := range o.Targets {
+		admin := ""
+		if i < len(o.Admins) {
+			admin = o.Admins[i]
+		}
+		n[i].url, n[i].probe = u.String(), newProbe(u, admin)
 		n[i].before = n[i].probe.look(ctx)
 	}
 	return n
 }
 
-// admin is the admin listener of a target, "" where none is known.
-func (o *Options) admin(i int) string {
-	if i >= len(o.Admins) {
-		return ""
+// metrics are those of all nodes together, or of the first alone where an admin
+// listener of another is not known to be its own, and then why.
+func (n nodes) metrics() (sources []resources.Source, why string) {
+	if n[0].before.admin == nil {
+		return nil, "no admin listener is known to be the target's (--target-admin), so no metrics were read"
 	}
-	return o.Admins[i]
-}
-
-// metrics are those of all nodes, the first included, or of that alone where an
-// admin listener of another is not known to be its own, and then why.
-func (n nodes) metrics(first *probe) (all []resources.Fetch, why string) {
-	all = []resources.Fetch{first.metrics}
+	var all []resources.Fetch
 	for _, node := range n {
 		if node.before.admin == nil {
-			return all[:1], "of the first target alone, since of " + node.url + " no admin listener is known (--target-admin)"
+			all, why = all[:1], "of the first target alone, since of "+node.url+" no admin listener is known (--target-admin)"
+			break
 		}
 		all = append(all, node.probe.metrics)
 	}
-	return all, ""
+	return []resources.Source{resources.Metrics(all...)}, why
 }
 
-// stayedUp has a gate for each of them.
+// stayedUp has a gate for each node that can tell.
 func (n nodes) stayedUp(ctx context.Context, interrupted bool) []gate.Check {
 	var checks []gate.Check
 	for _, node := range n {
 		if c, ok := stayedUp(node.before, node.probe.lookAgain(ctx, node.before), interrupted); ok {
-			c.Name += ": " + node.url
+			if len(n) > 1 {
+				c.Name += ": " + node.url
+			}
 			checks = append(checks, c)
 		}
 	}

@@ -26,9 +26,8 @@ import (
 // Options is what a run needs beside its plan.
 type Options struct {
 	Plan         *plan.Plan
-	Target       *url.URL
-	Beside       []*url.URL // more nodes of the same
-	Loopback     bool       // the target is on this machine
+	Targets      []*url.URL // nodes of one service
+	Loopback     bool       // they are on this machine
 	Admins       []string   // URLs of admin listeners: none, the first target's, or one of each in the targets' order
 	Seed         uint64
 	Out          string          // folder of the reports
@@ -50,12 +49,10 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 		return nil, err
 	}
 	defer files.close()
-	target := newProbe(o.Target, o.admin(0))
-	before := target.look(ctx)
-	nodes := o.beside(ctx)
+	nodes := o.nodes(ctx)
 	run := &report.Run{
 		ToolVersion: o.ToolVersion, Plan: o.Plan.Name, PlanHash: o.Plan.Hash, Profile: o.Plan.Profile, Seed: o.Seed,
-		Target: o.targets(), Stages: o.Plan.Stages, Clients: clientsInWords(o.Plan), Timeout: o.Plan.Timeout, Gates: len(o.Plan.Gates),
+		Target: o.TargetText(), Stages: o.Plan.Stages, Clients: clientsInWords(o.Plan), Timeout: o.Plan.Timeout, Gates: len(o.Plan.Gates),
 	}
 	record := newRecord(files.writes, o.Plan)
 	played, err := o.prepare(ctx, record.wrote)
@@ -67,14 +64,10 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 		defer played.Close()
 	}
 	p := newProgress(o.Progress, o.Terminal, o.Plan)
-	p.begin(run, before)
+	p.begin(run, nodes[0].before)
 	seconds := writeSeconds(files, o.Plan.Outcomes)
-	sources, unwatched := o.Watched, "no admin listener is known to be the target's (--target-admin), so no metrics were read"
-	if before.admin != nil {
-		listeners, unread := nodes.metrics(target)
-		sources, unwatched = append([]resources.Source{resources.Metrics(listeners...)}, sources...), unread
-	}
-	watch := resources.Begin(ctx, sources...)
+	sources, unwatched := nodes.metrics()
+	watch := resources.Begin(ctx, append(sources, o.Watched...)...)
 	run.Result, err = load.Run(ctx, o.job(record, func(s *load.Sample) {
 		seconds.add(s)
 		p.second(s)
@@ -88,8 +81,7 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 
 	run.Resources = watch.Usage(run.Result.Started, run.Result.Elapsed, o.Plan.Stages)
 	run.Resources.Why = cmp.Or(run.Resources.Why, unwatched)
-	run.Environment, run.Checks = o.look(ctx, target, before, run.Result)
-	run.Checks = append(run.Checks, nodes.stayedUp(ctx, run.Result.Interrupted)...)
+	run.Environment, run.Checks = o.look(ctx, nodes, run.Result)
 	if played != nil {
 		run.Checks = append(run.Checks, played.Checks(ctx, run.Result.Interrupted)...)
 		run.Result.Interrupted = ctx.Err() != nil // comparing is part of the run
@@ -102,17 +94,17 @@ func Run(ctx context.Context, o Options) (*report.Run, error) {
 		run.Checks = append(run.Checks, checks...)
 	}
 	run.Verdict, run.Reasons = gate.Judge(run.Result, o.Plan.Gates, run.Checks)
-	run.Notes = notes(run, before)
+	run.Notes = notes(run, nodes[0].before)
 	if played != nil {
 		run.Notes = append(run.Notes, played.Notes()...)
 	}
 	return run, errors.Join(failed, report.Write(o.Out, run, report.HTML))
 }
 
-// targets are the URLs of all that are called.
-func (o *Options) targets() string {
-	all := []string{o.Target.String()}
-	for _, u := range o.Beside {
+// TargetText is the URLs of all that are called.
+func (o *Options) TargetText() string {
+	var all []string
+	for _, u := range o.Targets {
 		all = append(all, u.String())
 	}
 	return strings.Join(all, ", ")
@@ -134,24 +126,21 @@ func (o *Options) prepare(ctx context.Context, wrote func(a *load.Arrival, metho
 // job is the load of the plan.
 func (o *Options) job(s load.Script, observe func(*load.Sample)) *load.Job {
 	return &load.Job{
-		Target: o.Target, Beside: o.Beside, Stages: o.Plan.Stages, Requests: o.Plan.Requests, Outcomes: o.Plan.Outcomes,
+		Targets: o.Targets, Stages: o.Plan.Stages, Requests: o.Plan.Requests, Outcomes: o.Plan.Outcomes,
 		MaxInFlight: o.Plan.MaxInFlight, Timeout: o.Plan.Timeout, Seed: o.Seed, Script: s, Observe: observe,
 	}
 }
 
 // look says, after the load, where it was sent from and to, and how the plan's
-// gates stand and those on the target's process and on several addresses.
-func (o *Options) look(ctx context.Context, target *probe, before look, r *load.Result) (report.Environment, []gate.Check) {
-	checks := gate.Evaluate(o.Plan.Gates, r)
-	if check, ok := stayedUp(before, target.lookAgain(ctx, before), r.Interrupted); ok {
-		checks = append(checks, check)
-	}
+// gates stand and those on the targets' processes and addresses.
+func (o *Options) look(ctx context.Context, n nodes, r *load.Result) (report.Environment, []gate.Check) {
+	checks := append(gate.Evaluate(o.Plan.Gates, r), n.stayedUp(ctx, r.Interrupted)...)
 	if check, ok := everyAnswered(r.Targets); ok {
 		checks = append(checks, check)
 	}
 	return report.Environment{
 		Generator: report.Generator{Facts: machine.Read(), Go: runtime.Version(), GOMAXPROCS: runtime.GOMAXPROCS(0)},
-		Target:    before.environment(o.Loopback, r.Connections.Policies),
+		Target:    n[0].before.environment(o.Loopback, r.Connections.Policies),
 	}, checks
 }
 

@@ -41,7 +41,7 @@ gates: [all.latency.p50 < 59m]
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Options{Plan: p, Target: u, Loopback: true, Out: filepath.Join(t.TempDir(), "out"), Progress: io.Discard}
+	return Options{Plan: p, Targets: []*url.URL{u}, Loopback: true, Out: filepath.Join(t.TempDir(), "out"), Progress: io.Discard}
 }
 
 func TestRunWritesEverything(t *testing.T) {
@@ -108,7 +108,7 @@ func TestRunWatchesTheTarget(t *testing.T) {
 					fmt.Fprint(w, tt.metrics)
 				}
 			})
-			o.Admins = []string{o.Target.String() + "/"}
+			o.Admins = []string{o.TargetText() + "/"}
 			run, err := Run(t.Context(), o)
 			if err != nil {
 				t.Fatal(err)
@@ -148,12 +148,12 @@ func TestRunOfSeveralNodes(t *testing.T) {
 				}
 				return steady()
 			}))
-			o.Beside = []*url.URL{second.Target}
+			o.Targets = append(o.Targets, second.Targets...)
 			run, err := Run(t.Context(), o)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if run.Verdict != tt.verdict || len(run.Checks) != 4 || run.Checks[2].Verdict != gate.Pass || !strings.Contains(run.Checks[3].Name, second.Target.String()) {
+			if run.Verdict != tt.verdict || len(run.Checks) != 4 || run.Checks[3].Verdict != gate.Pass || !strings.Contains(run.Checks[2].Name, second.Targets[0].String()) {
 				t.Errorf("%s %q: %+v", run.Verdict, run.Reasons, run.Checks)
 			}
 		})
@@ -173,7 +173,7 @@ func TestRunOfADeadNode(t *testing.T) {
 	if err := ln.Close(); err != nil {
 		t.Fatal(err)
 	}
-	o.Beside = []*url.URL{{Scheme: "http", Host: dead}}
+	o.Targets = append(o.Targets, &url.URL{Scheme: "http", Host: dead})
 	run, err := Run(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -214,7 +214,7 @@ func TestRunWatchesAllNodes(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o, second := of("a"), of("b")
-			o.Beside, o.Admins = []*url.URL{second.Target}, tt.admins(o.Target.String(), second.Target.String())
+			o.Targets, o.Admins = append(o.Targets, second.Targets...), tt.admins(o.TargetText(), second.TargetText())
 			run, err := Run(t.Context(), o)
 			if err != nil {
 				t.Fatal(err)
@@ -254,7 +254,7 @@ func TestRunThatCannotBePrepared(t *testing.T) {
 				w.WriteHeader(map[bool]int{true: tt.code, false: http.StatusForbidden}[strings.HasSuffix(r.URL.Path, "/onboard")])
 				fmt.Fprint(w, `{"customer": {"id": "c"}, "api_key": "k"}`)
 			})
-			o.Script = &script.Options{Target: o.Target, Plan: o.Plan, Loopback: true, Domain: "load.example"}
+			o.Script = &script.Options{Target: o.Targets[0], Plan: o.Plan, Loopback: true, Domain: "load.example"}
 			run, err := Run(t.Context(), o)
 			if _, ok := errors.AsType[NotPreparedError](err); !ok || run != nil {
 				t.Fatalf("%v, %v; want it not prepared", run, err)

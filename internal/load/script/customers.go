@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -209,7 +210,7 @@ func (s *Script) signUp(ctx context.Context, n int) error {
 	const rate = signUpsPerSecond
 	o := &opening{s: s}
 	_, err := load.Run(ctx, &load.Job{
-		Target: s.o.Target, Stages: []load.Stage{{Duration: time.Nanosecond, Rate: rate}, {Duration: time.Duration(n)*time.Second/rate + time.Millisecond, Rate: rate}},
+		Targets: []*url.URL{s.o.Target}, Stages: []load.Stage{{Duration: time.Nanosecond, Rate: rate}, {Duration: time.Duration(n)*time.Second/rate + time.Millisecond, Rate: rate}},
 		Requests: []load.Request{{
 			Name: "onboard", Weight: 1, Method: http.MethodPost, Path: load.Literally(onboardPath), Body: body, Clients: clients,
 			Headers: []load.Header{{Name: "Content-Type", Value: load.Literally("application/json")}},

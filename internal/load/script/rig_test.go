@@ -95,7 +95,7 @@ func (r *rig) play(ctx context.Context) error {
 	}
 	p := r.options.Plan
 	r.result, err = load.Run(ctx, &load.Job{
-		Target: r.options.Target, Stages: p.Stages, Requests: p.Requests, Outcomes: p.Outcomes, MaxInFlight: 64, Timeout: time.Minute, Seed: 1, Script: s,
+		Targets: []*url.URL{r.options.Target}, Stages: p.Stages, Requests: p.Requests, Outcomes: p.Outcomes, MaxInFlight: 64, Timeout: time.Minute, Seed: 1, Script: s,
 	})
 	return err
 }

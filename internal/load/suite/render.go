@@ -2,7 +2,6 @@ package suite
 
 import (
 	_ "embed" // the reports' templates
-	"errors"
 	"html/template"
 	"io"
 	"slices"
@@ -79,14 +78,10 @@ func Render(dir string) error {
 func render(dir string, s *Summary) error {
 	p := &page{Summary: s, Sections: sections(s)}
 	p.Style, p.StyleHash = report.Style()
-	return errors.Join(
-		report.WriteFile(dir, "report.md", p, report.Filled[*page](markdownTemplate)),
-		report.WriteFile(dir, "report.html", p, report.Filled[*page](pageTemplate)),
-		report.WriteFile(dir, "junit.xml", s, junit),
-	)
+	return report.WritePages(dir, p, markdownTemplate, pageTemplate, junit)
 }
 
-func junit(w io.Writer, s *Summary) error {
+func junit(w io.Writer, s *page) error {
 	cases := report.NewSuite("load suite", s.StartedAt, time.Duration(s.Seconds*float64(time.Second)))
 	cases.Add("verdict", "gatehouse.suite", s.Verdict, s.Headline(), s.Headline()+"\n"+strings.Join(s.Reasons, "\n"))
 	for _, p := range s.Parts {

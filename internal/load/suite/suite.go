@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,7 +27,6 @@ const Verify = "verify"
 const (
 	// reviewAfter is how long a suite says something of what is in use.
 	reviewAfter = 90 * 24 * time.Hour
-	summaryFile = "summary.json"
 	maxSummary  = 16 << 20 // bytes
 )
 
@@ -123,25 +120,6 @@ func worse(a, b gate.Verdict) gate.Verdict {
 		return b
 	}
 	return a
-}
-
-func readJSON(file string, into any) error {
-	f, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxSummary+1))
-	if err == nil && len(text) > maxSummary {
-		err = fmt.Errorf("it is longer than %d bytes", maxSummary)
-	}
-	if err == nil {
-		err = json.Unmarshal(text, into)
-	}
-	if err != nil {
-		return fmt.Errorf("read %s: %w", file, err)
-	}
-	return nil
 }
 
 // Conclude makes the verdict of the parts', of comparisons and of the targets'
@@ -259,9 +237,13 @@ func (s *Summary) Headline() string {
 // Read reads a suite's folder, with its parts'. It has all parts, and came to
 // what these come to: a summary that was changed is refused.
 func Read(dir string) (*Summary, error) {
-	s := &Summary{}
-	if err := readJSON(filepath.Join(dir, summaryFile), s); err != nil {
+	name, s := filepath.Join(dir, "summary.json"), &Summary{}
+	text, err := report.ReadBounded(name, maxSummary)
+	if err != nil {
 		return nil, err
+	}
+	if err := json.Unmarshal(text, s); err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	if s.Schema != Schema {
 		return nil, fmt.Errorf("%s is no folder of load suite: its schema is %.40q, want %q", dir, s.Schema, Schema)
@@ -313,14 +295,5 @@ func (s *Summary) Due(now time.Time, traffic float64) string {
 // Write writes a suite's reports into its folder, summary.json last. The parts
 // have been read.
 func Write(dir string, s *Summary) error {
-	return errors.Join(
-		render(dir, s),
-		report.WriteFile(dir, summaryFile, s, func(w io.Writer, s *Summary) error {
-			text, err := json.Marshal(s, json.Deterministic(true), jsontext.WithIndent("  "), jsontext.AllowInvalidUTF8(true))
-			if err == nil {
-				_, err = w.Write(append(text, '\n'))
-			}
-			return err
-		}),
-	)
+	return errors.Join(render(dir, s), report.WriteSummary(dir, s))
 }

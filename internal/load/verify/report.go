@@ -93,16 +93,7 @@ func (s *Summary) Started() string { return s.StartedAt.Format("2 January 2006, 
 
 // Write writes the reports into a folder that exists, summary.json last.
 func Write(dir string, s *Summary) error {
-	return errors.Join(
-		render(dir, s),
-		report.WriteFile(dir, summaryFile, s, func(w io.Writer, s *Summary) error {
-			text, err := s.JSON()
-			if err == nil {
-				_, err = w.Write(text)
-			}
-			return err
-		}),
-	)
+	return errors.Join(render(dir, s), report.WriteSummary(dir, s))
 }
 
 // Render writes a verification's pages anew, from the summary in its folder.
@@ -117,14 +108,10 @@ func Render(dir string) error {
 func render(dir string, s *Summary) error {
 	p := &page{Summary: s}
 	p.Style, p.StyleHash = report.Style()
-	return errors.Join(
-		report.WriteFile(dir, "report.md", p, report.Filled[*page](markdownTemplate)),
-		report.WriteFile(dir, "report.html", p, report.Filled[*page](pageTemplate)),
-		report.WriteFile(dir, "junit.xml", s, junit),
-	)
+	return report.WritePages(dir, p, markdownTemplate, pageTemplate, junit)
 }
 
-func junit(w io.Writer, s *Summary) error {
+func junit(w io.Writer, s *page) error {
 	suite := report.NewSuite("load verify", s.StartedAt, time.Duration(s.Seconds*float64(time.Second)))
 	suite.Add("verdict", "gatehouse.verify", AsGate(s.Verdict), s.Headline(), s.Headline()+"\n"+strings.Join(s.Reasons, "\n"))
 	for _, t := range s.Policies {

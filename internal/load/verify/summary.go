@@ -3,49 +3,31 @@ package verify
 import (
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
+
+	"gatehouse/internal/load/report"
 )
 
 const (
-	summaryFile = "summary.json"
-	maxSummary  = 64 << 20 // bytes: some witnesses of the largest limit
-	maxTime     = 1e12     // milliseconds of a witness: 30 years
+	maxSummary = 64 << 20 // bytes: some witnesses of the largest limit
+	maxTime    = 1e12     // milliseconds of a witness: 30 years
 )
-
-// JSON is the summary as summary.json has it.
-func (s *Summary) JSON() ([]byte, error) {
-	text, err := json.Marshal(s, jsontext.WithIndent("  "), json.Deterministic(true))
-	if err != nil {
-		return nil, fmt.Errorf("write the summary: %w", err)
-	}
-	return append(text, '\n'), nil
-}
 
 // Read reads a verification's summary from its folder. Nothing is judged again.
 func Read(dir string) (*Summary, error) {
-	f, err := os.Open(filepath.Join(dir, summaryFile))
+	name := filepath.Join(dir, "summary.json")
+	text, err := report.ReadBounded(name, maxSummary)
 	if err != nil {
 		return nil, fmt.Errorf("no verification ended there: %w", err)
 	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxSummary+1))
-	if err == nil && len(text) > maxSummary {
-		err = fmt.Errorf("it is longer than %d bytes", maxSummary)
-	}
 	s := &Summary{}
-	if err == nil {
-		err = s.parse(text)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", f.Name(), err)
+	if err := s.parse(text); err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	return s, nil
 }

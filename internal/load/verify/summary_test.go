@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gatehouse/internal/load/report"
 )
 
 var pages = []string{"report.md", "report.html", "junit.xml"}
@@ -58,7 +60,7 @@ func TestNotVerified(t *testing.T) {
 			t.Errorf("%s, %v: %s, %q, %s; want %s", tt.policy, tt.err, s.Verdict, s.Reasons, s.Headline(), tt.want)
 		}
 		var text strings.Builder
-		if err := junit(&text, s); err != nil || strings.Contains(text.String(), `classname="gatehouse.verify.`+tt.policy) == left {
+		if err := junit(&text, &page{Summary: s}); err != nil || strings.Contains(text.String(), `classname="gatehouse.verify.`+tt.policy) == left {
 			t.Errorf("%s, %v: %v; want a test case of it unless it is left out:\n%s", tt.policy, tt.err, err, text.String())
 		}
 	}
@@ -86,7 +88,7 @@ func TestRender(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	written := read(summaryFile)
+	written := read("summary.json")
 	if !strings.Contains(first["report.md"], "answered") || !strings.Contains(first["report.html"], "timeout &lt;&amp;") {
 		t.Fatalf("the pages show no witness:\n%s", first["report.md"])
 	}
@@ -102,7 +104,7 @@ func TestRender(t *testing.T) {
 	if err != nil || !again.NotVerified[0].TooLong {
 		t.Fatalf("%+v, %v", again, err)
 	}
-	if text, err := again.JSON(); err != nil || string(text) != written || read(summaryFile) != written {
+	if text, err := report.JSON(again); err != nil || string(text) != written || read("summary.json") != written {
 		t.Errorf("%v; the summary was\n%s\nand is\n%s", err, written, text)
 	}
 }
@@ -125,7 +127,7 @@ func TestReadRefuses(t *testing.T) {
 		"another verdict": {`{"schema": "gatehouse.verify/1", "verdict": "pass"}`, `a verdict in it is "pass"`},
 		"too long":        {strings.Repeat(" ", maxSummary+1), "longer than"},
 	} {
-		if err := os.WriteFile(filepath.Join(dir, summaryFile), []byte(tt.text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "summary.json"), []byte(tt.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := Read(dir); err == nil || !strings.Contains(err.Error(), tt.want) {
@@ -143,7 +145,7 @@ func FuzzSummary(f *testing.F) {
 		if s.parse(text) != nil {
 			return
 		}
-		if err := errors.Join(markdownTemplate.Execute(io.Discard, &page{Summary: s}), pageTemplate.Execute(io.Discard, &page{Summary: s}), junit(io.Discard, s)); err != nil {
+		if err := errors.Join(markdownTemplate.Execute(io.Discard, &page{Summary: s}), pageTemplate.Execute(io.Discard, &page{Summary: s}), junit(io.Discard, &page{Summary: s})); err != nil {
 			t.Error(err)
 		}
 	})
