@@ -29,7 +29,7 @@ func adminCommandChecked(c *cobra.Command, check func(app.Config) error, run fun
 	load := settingFlags(c.Flags(), []string{"database", "cluster", "mode"})
 	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, given []string) (err error) {
-		config, _, _, err := load()
+		config, _, err := load()
 		if err != nil {
 			return err
 		}

@@ -84,7 +84,7 @@ func loadWith(database, file, flag string) (app.Config, error) {
 	if database != "" {
 		flags["database"] = database
 	}
-	config, _, _, err := app.LoadConfig(flags, os.Environ(), file)
+	config, _, err := app.LoadConfig(flags, os.Environ(), file)
 	if err != nil {
 		err = usageError{errors.New(strings.ReplaceAll(err.Error(), "flag --database", "flag --"+flag))}
 	}

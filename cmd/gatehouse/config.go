@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"gatehouse/internal/api"
@@ -18,16 +16,13 @@ func configCommand() *cobra.Command {
 	load := settingFlags(c.Flags(), nil)
 	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		_, values, unused, err := load()
+		_, values, err := load()
 		if err != nil {
 			return err
 		}
 		t := table{header: []string{"SETTING", "VALUE", "SOURCE"}, json: values}
 		for _, v := range values {
 			t.add(v.Name, v.Value, v.Source)
-		}
-		for _, name := range unused {
-			fmt.Fprintf(c.ErrOrStderr(), "gatehouse: %s is set, but this version does not use it yet\n", name)
 		}
 		return t.print(c.OutOrStdout(), *asJSON)
 	}

@@ -17,7 +17,7 @@ func migrateUp() *cobra.Command {
 	c := &cobra.Command{Use: "up", Short: "Apply what is missing", Args: exactly()}
 	load := settingFlags(c.Flags(), []string{"database"})
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		config, _, _, err := load()
+		config, _, err := load()
 		if err != nil {
 			return err
 		}
@@ -35,7 +35,7 @@ func migrateStatus() *cobra.Command {
 	load := settingFlags(c.Flags(), []string{"database"})
 	asJSON := jsonFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		config, _, _, err := load()
+		config, _, err := load()
 		if err != nil {
 			return err
 		}
@@ -60,7 +60,7 @@ func migrateDown() *cobra.Command {
 	load := settingFlags(c.Flags(), []string{"database"})
 	yes := c.Flags().Bool("yes", false, "really do it")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		config, _, _, err := load()
+		config, _, err := load()
 		if err != nil {
 			return err
 		}

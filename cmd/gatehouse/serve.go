@@ -29,7 +29,7 @@ lists all settings.`,
 	}
 	load := settingFlags(c.Flags(), nil)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		config, _, unused, err := load()
+		config, _, err := load()
 		if err != nil {
 			return err
 		}
@@ -43,9 +43,6 @@ lists all settings.`,
 			return usageError{err}
 		}
 		slog.SetDefault(log)
-		for _, name := range unused {
-			log.Warn("a variable is set that this version does not use yet", "variable", name)
-		}
 		node, err := app.New(c.Context(), config, version, log)
 		if err != nil {
 			return err
@@ -57,7 +54,7 @@ lists all settings.`,
 
 // settingFlags adds a flag for each setting, or for those named, and returns
 // a function that reads all settings once the flags are parsed.
-func settingFlags(flags *pflag.FlagSet, only []string) func() (app.Config, []settings.Value, []string, error) {
+func settingFlags(flags *pflag.FlagSet, only []string) func() (app.Config, []settings.Value, error) {
 	var c app.Config
 	file := flags.String("config", "", "YAML file of settings")
 	wanted, settable := make(map[string]bool), make(map[string]bool)
@@ -75,17 +72,17 @@ func settingFlags(flags *pflag.FlagSet, only []string) func() (app.Config, []set
 		settable[s.Name] = true
 		flags.String(s.Name, "", usage+" ["+s.Env()+"]")
 	}
-	return func() (app.Config, []settings.Value, []string, error) {
+	return func() (app.Config, []settings.Value, error) {
 		given := make(map[string]string)
 		flags.Visit(func(f *pflag.Flag) {
 			if settable[f.Name] {
 				given[f.Name] = f.Value.String()
 			}
 		})
-		config, values, unused, err := app.LoadConfig(given, os.Environ(), *file)
+		config, values, err := app.LoadConfig(given, os.Environ(), *file)
 		if err != nil {
 			err = usageError{err}
 		}
-		return config, values, unused, err
+		return config, values, err
 	}
 }

@@ -77,13 +77,13 @@ type Config struct {
 }
 
 // LoadConfig reads the settings from flags, environ and file. The values are
-// for `gatehouse config`; unused are the variables of later versions it met.
-func LoadConfig(flags map[string]string, environ []string, file string) (c Config, values []settings.Value, unused []string, err error) {
-	values, unused, err = settings.Load(c.Settings(), settings.Sources{Flags: flags, Environ: environ, File: file})
+// for `gatehouse config`.
+func LoadConfig(flags map[string]string, environ []string, file string) (c Config, values []settings.Value, err error) {
+	values, err = settings.Load(c.Settings(), settings.Sources{Flags: flags, Environ: environ, File: file})
 	if c.SMTP != nil && c.MailFrom == nil && err == nil { // or the reader of mail-from has said it
 		err = errors.Join(err, errors.New("mail-from: not set, and smtp-url is: say whom mail is from, such as Gatehouse <noreply@example.com>"))
 	}
-	return c, values, unused, errors.Join(err, c.loadTLS(), c.checkMakers())
+	return c, values, errors.Join(err, c.loadTLS(), c.checkMakers())
 }
 
 // loadTLS reads the certificate, so that a wrong one is found with all else

@@ -23,7 +23,7 @@ import (
 
 // with reads the settings with one variable set, given as the setting's name.
 func with(name, value string) (app.Config, error) {
-	c, _, _, err := app.LoadConfig(nil, []string{settings.Setting{Name: name}.Env() + "=" + value}, "")
+	c, _, err := app.LoadConfig(nil, []string{settings.Setting{Name: name}.Env() + "=" + value}, "")
 	return c, err
 }
 
@@ -51,9 +51,9 @@ func policies(c app.Config) map[ratelimit.Name]string {
 }
 
 func TestDefaultsAreTheContracts(t *testing.T) {
-	c, values, unused, err := app.LoadConfig(nil, nil, "")
-	if err != nil || len(unused) > 0 {
-		t.Fatal(err, unused)
+	c, values, err := app.LoadConfig(nil, nil, "")
+	if err != nil {
+		t.Fatal(err)
 	}
 	want := app.Config{
 		Listen: "127.0.0.1:8080", AdminListen: "127.0.0.1:9090", Database: app.Database{File: "gatehouse.db"}, Cluster: "gatehouse", AutoMigrate: true,
@@ -221,7 +221,7 @@ func TestLoadTestDomainsByDefaultAreOfLoopbackAlone(t *testing.T) {
 		{"127.0.0.1:8080", "off", "", ""},
 	}
 	for _, tt := range tests {
-		c, _, _, err := app.LoadConfig(map[string]string{"listen": tt.listen}, []string{"GATEHOUSE_LOAD_TEST_DOMAINS=" + tt.value}, "")
+		c, _, err := app.LoadConfig(map[string]string{"listen": tt.listen}, []string{"GATEHOUSE_LOAD_TEST_DOMAINS=" + tt.value}, "")
 		if err != nil || strings.Join(c.LoadTestDomains, ",") != tt.signUp || strings.Join(c.PurgeDomains, ",") != tt.purge {
 			t.Errorf("%s, %q: sign-ups at %q, purges of %q, %v; want %q and %q", tt.listen, tt.value, c.LoadTestDomains, c.PurgeDomains, err, tt.signUp, tt.purge)
 		}
@@ -230,11 +230,11 @@ func TestLoadTestDomainsByDefaultAreOfLoopbackAlone(t *testing.T) {
 
 func TestEmptyFlagIsRefusedWhereSomethingMustBe(t *testing.T) {
 	for _, name := range []string{"listen", "admin-listen", "database", "auto-migrate", "mode", "drain-timeout", "log-format", "log-level", "limit-api"} {
-		_, _, _, err := app.LoadConfig(map[string]string{name: ""}, nil, "")
+		_, _, err := app.LoadConfig(map[string]string{name: ""}, nil, "")
 		says(t, err, name+" (flag --"+name+"): ")
 	}
 	flags := map[string]string{"trusted-proxies": "", "tls-cert": "", "tls-key": "", "email-allow": "", "email-deny": "", "load-test-domains": ""}
-	if _, _, _, err := app.LoadConfig(flags, nil, ""); err != nil {
+	if _, _, err := app.LoadConfig(flags, nil, ""); err != nil {
 		t.Errorf("where nothing may be: %v", err)
 	}
 }
@@ -337,7 +337,7 @@ func TestLimitIsACountAndAWindowOrOff(t *testing.T) {
 }
 
 func TestEachPolicyHasItsOwnLimit(t *testing.T) {
-	c, _, _, err := app.LoadConfig(map[string]string{"limit-onboarding": "1/1s"}, []string{
+	c, _, err := app.LoadConfig(map[string]string{"limit-onboarding": "1/1s"}, []string{
 		"GATEHOUSE_LIMIT_API=2/30s", "GATEHOUSE_LIMIT_AUTH_FAILURE=off", "GATEHOUSE_LIMIT_STRIPE_WEBHOOK=7/1s", "GATEHOUSE_LIMIT_WEBHOOK_UNAUTHENTIC=8/1s", "GATEHOUSE_LIMIT_CREDENTIAL_EXCHANGE=9/1s",
 	}, "")
 	if err != nil {
@@ -354,10 +354,10 @@ func TestEachPolicyHasItsOwnLimit(t *testing.T) {
 
 func TestCertificateAndKeyGoTogether(t *testing.T) {
 	for _, flags := range []map[string]string{{"tls-cert": "a.pem"}, {"tls-key": "a.key"}} {
-		_, _, _, err := app.LoadConfig(flags, nil, "")
+		_, _, err := app.LoadConfig(flags, nil, "")
 		says(t, err, "tls-cert and tls-key go together")
 	}
-	c, _, _, err := app.LoadConfig(map[string]string{"tls-cert": "a.pem"}, []string{"GATEHOUSE_TLS_KEY=a.key"}, "")
+	c, _, err := app.LoadConfig(map[string]string{"tls-cert": "a.pem"}, []string{"GATEHOUSE_TLS_KEY=a.key"}, "")
 	says(t, err, "tls-cert, tls-key: ", "a.pem") // there is no such file; the binary's tests have real ones
 	if c.TLS != nil {
 		t.Error("a certificate was made of nothing")
@@ -365,7 +365,7 @@ func TestCertificateAndKeyGoTogether(t *testing.T) {
 }
 
 func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {
-	_, _, _, err := app.LoadConfig(
+	_, _, err := app.LoadConfig(
 		map[string]string{"listen": "8080", "database": "postgres://u:hunter2@h/db"},
 		[]string{"GATEHOUSE_MODE=prod", "GATEHOUSE_LIMIT_API=many", "GATEHOUSE_LIMIT_APIS=1/1s", "GATEHOUSE_TLS_CERT=a.pem"}, "")
 	says(t, err, "listen (flag --listen)", "flag --database holds a password", "mode (variable GATEHOUSE_MODE)",
@@ -381,7 +381,7 @@ func TestFileSetsWhatFlagsDo(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, _, _, err := app.LoadConfig(map[string]string{"mode": "test"}, nil, file)
+	c, _, err := app.LoadConfig(map[string]string{"mode": "test"}, nil, file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -391,7 +391,7 @@ func TestFileSetsWhatFlagsDo(t *testing.T) {
 	if want := map[ratelimit.Name]string{"onboarding": "off", "api": "5/1s", "auth_failure": "60/60s", "stripe_webhook": "1000/60s", "webhook_unauthentic": "60/60s", "credential_exchange": "60/60s"}; !cmp.Equal(policies(c), want) {
 		t.Errorf("the limits are %v, want %v", policies(c), want)
 	}
-	_, _, _, err = app.LoadConfig(nil, nil, file)
+	_, _, err = app.LoadConfig(nil, nil, file)
 	says(t, err, "mode (file "+file+":7:1): ", `"prod": want live, test or dev`)
 }
 
@@ -409,9 +409,9 @@ func TestEveryVariableOfTheContractIsKnown(t *testing.T) {
 	for _, line := range used {
 		all = append(all, "GATEHOUSE_"+line)
 	}
-	_, values, unused, err := app.LoadConfig(nil, all, "")
-	if err != nil || len(unused) > 0 {
-		t.Fatal(err, unused)
+	_, values, err := app.LoadConfig(nil, all, "")
+	if err != nil {
+		t.Fatal(err)
 	}
 	if n := len(slices.DeleteFunc(values, func(v settings.Value) bool { return v.Source == "default" })); n != len(used) {
 		t.Errorf("%d values come from variables, want %d", n, len(used))

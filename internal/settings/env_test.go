@@ -1,7 +1,6 @@
 package settings_test
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
@@ -29,7 +28,7 @@ func TestEmptyVariableIsAsIfItWereNotSet(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			values, _, err := newReader().load(settings.Sources{Environ: []string{tt.line}})
+			values, err := newReader().load(settings.Sources{Environ: []string{tt.line}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -38,12 +37,6 @@ func TestEmptyVariableIsAsIfItWereNotSet(t *testing.T) {
 			}
 		})
 	}
-	t.Run("one of a later version", func(t *testing.T) {
-		_, later, err := newReader().load(settings.Sources{Environ: []string{"GATEHOUSE_SMTP_URL="}, Later: []string{"GATEHOUSE_SMTP_URL"}})
-		if err != nil || len(later) > 0 {
-			t.Errorf("met %v, %v, want nothing", later, err)
-		}
-	})
 }
 
 func TestVariableMayNameAFileWithAPassword(t *testing.T) {
@@ -57,7 +50,7 @@ func TestVariableMayNameAFileWithAPassword(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newReader()
-			values, _, err := r.load(settings.Sources{Environ: []string{"GATEHOUSE_DATABASE_FILE=" + write(t, "database", tt.text)}})
+			values, err := r.load(settings.Sources{Environ: []string{"GATEHOUSE_DATABASE_FILE=" + write(t, "database", tt.text)}})
 			if err != nil || r.read["database"] != tt.want {
 				t.Errorf("read %q, %v, want %q", r.read["database"], err, tt.want)
 			}
@@ -71,7 +64,7 @@ func TestVariableMayNameAFileWithAPassword(t *testing.T) {
 func TestFileThatCannotBeReadIsNamed(t *testing.T) {
 	for name, path := range map[string]string{"no such file": "/nowhere/password", "a folder": t.TempDir()} {
 		t.Run(name, func(t *testing.T) {
-			_, _, err := newReader().load(settings.Sources{Environ: []string{"GATEHOUSE_DATABASE_FILE=" + path}})
+			_, err := newReader().load(settings.Sources{Environ: []string{"GATEHOUSE_DATABASE_FILE=" + path}})
 			says(t, err, "GATEHOUSE_DATABASE_FILE", path)
 		})
 	}
@@ -80,11 +73,11 @@ func TestFileThatCannotBeReadIsNamed(t *testing.T) {
 func TestVariableAndItsFileExcludeEachOther(t *testing.T) {
 	byFile := "GATEHOUSE_DATABASE_FILE=" + write(t, "database", "sqlite:b")
 	for _, environ := range [][]string{{"GATEHOUSE_DATABASE=sqlite:a", byFile}, {byFile, "GATEHOUSE_DATABASE=sqlite:a"}} {
-		_, _, err := newReader().load(settings.Sources{Environ: environ})
+		_, err := newReader().load(settings.Sources{Environ: environ})
 		says(t, err, "GATEHOUSE_DATABASE and GATEHOUSE_DATABASE_FILE are both set")
 	}
 	r := newReader()
-	if _, _, err := r.load(settings.Sources{Environ: []string{"GATEHOUSE_DATABASE=", byFile}}); err != nil || r.read["database"] != "sqlite:b" {
+	if _, err := r.load(settings.Sources{Environ: []string{"GATEHOUSE_DATABASE=", byFile}}); err != nil || r.read["database"] != "sqlite:b" {
 		t.Errorf("beside an empty variable: read %q, %v", r.read["database"], err)
 	}
 }
@@ -100,7 +93,7 @@ func TestUnknownVariableIsRefusedWithTheNearest(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.variable, func(t *testing.T) {
-			_, _, err := newReader().load(settings.Sources{Environ: []string{tt.variable + "=x"}, Later: []string{"GATEHOUSE_SMTP_URL"}})
+			_, err := newReader().load(settings.Sources{Environ: []string{tt.variable + "=x"}})
 			says(t, err, "unknown variable "+tt.variable+tt.hint)
 			if err != nil && strings.Contains(err.Error(), "=") {
 				t.Errorf("the error tells the value: %v", err)
@@ -109,28 +102,18 @@ func TestUnknownVariableIsRefusedWithTheNearest(t *testing.T) {
 	}
 }
 
-func TestVariablesOfLaterVersionsArePassedOver(t *testing.T) {
-	_, later, err := newReader().load(settings.Sources{
-		Environ: []string{"GATEHOUSE_SMTP_URL=smtp://u:p@h", "GATEHOUSE_STRIPE_API_KEY_FILE=/nowhere", "GATEHOUSE_MODE=test"},
-		Later:   []string{"GATEHOUSE_SMTP_URL", "GATEHOUSE_STRIPE_API_KEY", "GATEHOUSE_MAIL_FROM"},
-	})
-	if want := []string{"GATEHOUSE_SMTP_URL", "GATEHOUSE_STRIPE_API_KEY_FILE"}; err != nil || !slices.Equal(later, want) {
-		t.Errorf("met %v, %v, want %v", later, err, want)
-	}
-}
-
 // Kubernetes sets these in each container beside a Service, here two named
 // gatehouse and gatehouse-admin.
 func TestServiceLinksOfKubernetesAreNoMistakes(t *testing.T) {
-	_, later, err := newReader().load(settings.Sources{Environ: []string{
+	_, err := newReader().load(settings.Sources{Environ: []string{
 		"GATEHOUSE_SERVICE_HOST=10.0.0.11", "GATEHOUSE_SERVICE_PORT=8080", "GATEHOUSE_SERVICE_PORT_HTTP=8080",
 		"GATEHOUSE_PORT=tcp://10.0.0.11:8080", "GATEHOUSE_PORT_8080_TCP=tcp://10.0.0.11:8080", "GATEHOUSE_PORT_8080_TCP_PROTO=tcp",
 		"GATEHOUSE_PORT_8080_TCP_PORT=8080", "GATEHOUSE_PORT_8080_TCP_ADDR=10.0.0.11",
 		"GATEHOUSE_ADMIN_SERVICE_HOST=10.0.0.12", "GATEHOUSE_ADMIN_SERVICE_PORT=9090", "GATEHOUSE_ADMIN_SERVICE_PORT_METRICS=9090",
 		"GATEHOUSE_ADMIN_PORT=tcp://10.0.0.12:9090", "GATEHOUSE_ADMIN_PORT_9090_TCP=tcp://10.0.0.12:9090",
 	}})
-	if err != nil || len(later) > 0 {
-		t.Errorf("met %v, %v", later, err)
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -139,7 +122,7 @@ func TestServiceLinksOfKubernetesAreNoMistakes(t *testing.T) {
 func TestMistakesAreNoServiceLinks(t *testing.T) {
 	for _, line := range []string{"GATEHOUSE_PORT=9000", "GATEHOUSE_LISTEN_PORT=9000", "GATEHOUSE_HOST=0.0.0.0", "GATEHOUSE_PORTS=9000", "GATEHOUSE_SERVICE=x"} {
 		t.Run(line, func(t *testing.T) {
-			_, _, err := newReader().load(settings.Sources{Environ: []string{line}})
+			_, err := newReader().load(settings.Sources{Environ: []string{line}})
 			says(t, err, "unknown variable")
 		})
 	}

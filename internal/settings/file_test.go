@@ -43,7 +43,7 @@ func TestFileHoldsNamesAndPlainValues(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newReader()
-			values, _, err := r.load(settings.Sources{File: write(t, "settings.yaml", tt.text)})
+			values, err := r.load(settings.Sources{File: write(t, "settings.yaml", tt.text)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -63,7 +63,7 @@ func TestFileWithNothingInItSetsNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newReader()
-			values, _, err := r.load(settings.Sources{File: write(t, "settings.yaml", text)})
+			values, err := r.load(settings.Sources{File: write(t, "settings.yaml", text)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,7 +78,7 @@ func TestFileWithNothingInItSetsNothing(t *testing.T) {
 
 func TestSourceInTheFileHasLineAndColumn(t *testing.T) {
 	file := write(t, "settings.yaml", "# a node\n\n{listen: a,\n mode: test}\n")
-	values, _, err := newReader().load(settings.Sources{File: file})
+	values, err := newReader().load(settings.Sources{File: file})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestFileWithAMistakeIsRefused(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newReader()
-			_, _, err := r.load(settings.Sources{File: write(t, "settings.yaml", tt.text)})
+			_, err := r.load(settings.Sources{File: write(t, "settings.yaml", tt.text)})
 			says(t, err, tt.says...)
 		})
 	}
@@ -141,7 +141,7 @@ func TestNotationIsNeverTakenForAValue(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newReader()
-			_, _, err := r.load(settings.Sources{File: write(t, "settings.yaml", tt.text)})
+			_, err := r.load(settings.Sources{File: write(t, "settings.yaml", tt.text)})
 			if got := r.read["mode"]; err == nil && (got != tt.want || tt.want == "") {
 				t.Errorf("read %q, want %q or an error", got, tt.want)
 			}
@@ -151,9 +151,9 @@ func TestNotationIsNeverTakenForAValue(t *testing.T) {
 
 func TestFileThatIsNotThereIsAnError(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "nowhere.yaml")
-	_, _, err := newReader().load(settings.Sources{File: missing})
+	_, err := newReader().load(settings.Sources{File: missing})
 	says(t, err, "settings file", missing)
-	_, _, err = newReader().load(settings.Sources{File: t.TempDir()})
+	_, err = newReader().load(settings.Sources{File: t.TempDir()})
 	says(t, err, "settings file")
 }
 
@@ -167,7 +167,7 @@ func TestFileOfAMegabyteIsRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newReader()
-			if _, _, err := r.load(settings.Sources{File: write(t, "settings.yaml", tt.text)}); err != nil {
+			if _, err := r.load(settings.Sources{File: write(t, "settings.yaml", tt.text)}); err != nil {
 				t.Fatal(err)
 			}
 			if got := r.read["mode"]; got != tt.want {
@@ -188,7 +188,7 @@ func TestErrorsOfTheFileTellNoSecret(t *testing.T) {
 		"a mapping around it":     "master-key: {a: hunter2}\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, _, err := newReader().load(settings.Sources{File: write(t, "settings.yaml", text)})
+			_, err := newReader().load(settings.Sources{File: write(t, "settings.yaml", text)})
 			says(t, err, "settings.yaml")
 			if err != nil && strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("the error tells the secret:\n%v", err)
@@ -203,7 +203,7 @@ func FuzzFile(f *testing.F) {
 	f.Add("listen: a\nmode: [b, 'c'] # d\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		path := write(t, "settings.yaml", text)
-		values, _, err := newReader().load(settings.Sources{File: path})
+		values, err := newReader().load(settings.Sources{File: path})
 		if err != nil && !strings.Contains(err.Error(), path) {
 			t.Errorf("the error %q does not name the file", err)
 		}

@@ -12,7 +12,7 @@ import (
 // masked is how a URL is told.
 func masked(t interface{ Fatal(...any) }, url string) string {
 	url, told := "="+url, ""
-	values, _, err := newReader().load(settings.Sources{Environ: []string{"GATEHOUSE_DATABASE" + url}})
+	values, err := newReader().load(settings.Sources{Environ: []string{"GATEHOUSE_DATABASE" + url}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func masked(t interface{ Fatal(...any) }, url string) string {
 // where the refusal tells it.
 func refusedAsFlag(t *testing.T, url string) bool {
 	t.Helper()
-	_, _, err := newReader().load(settings.Sources{Flags: map[string]string{"database": url}})
+	_, err := newReader().load(settings.Sources{Flags: map[string]string{"database": url}})
 	if err != nil && strings.Contains(err.Error(), url) {
 		t.Errorf("the error tells the URL: %v", err)
 	}

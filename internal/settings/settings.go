@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 
 	"gatehouse/internal/nearest"
@@ -48,18 +47,15 @@ type Sources struct {
 	Flags   map[string]string // by name, only those that were given
 	Environ []string          // as of os.Environ
 	File    string            // a YAML file; "": none
-	// Later are variables that are known but of a later version: they are
-	// passed over, and Load returns those it met.
-	Later []string
 }
 
 type found struct{ value, source string }
 
 // Load finds the value of each setting, hands it to Read and returns all
 // values, in order. Its error is all that was wrong, joined.
-func Load(all []Setting, from Sources) (values []Value, later []string, err error) {
+func Load(all []Setting, from Sources) (values []Value, err error) {
 	file, fileErr := readFile(all, from.File)
-	env, later, envErr := readEnv(all, from.Environ, from.Later)
+	env, envErr := readEnv(all, from.Environ)
 	errs := []error{fileErr, envErr}
 	for _, s := range all {
 		v := found{s.Default, "default"}
@@ -83,7 +79,7 @@ func Load(all []Setting, from Sources) (values []Value, later []string, err erro
 		}
 		values = append(values, Value{s.Name, s.mask(v.value), v.source})
 	}
-	return values, later, errors.Join(errs...)
+	return values, errors.Join(errs...)
 }
 
 // serviceLink matches the variables that Kubernetes sets for a Service whose
@@ -91,7 +87,7 @@ func Load(all []Setting, from Sources) (values []Value, later []string, err erro
 // that could be one, GATEHOUSE_PORT, holds a URL.
 var serviceLink = regexp.MustCompile(`^GATEHOUSE(_[A-Z0-9_]+)?_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)=|PORT(_[0-9]+_(TCP|UDP|SCTP))?=(tcp|udp|sctp)://|PORT_[0-9]+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)=)`)
 
-func readEnv(all []Setting, environ, known []string) (map[string]found, []string, error) {
+func readEnv(all []Setting, environ []string) (map[string]found, error) {
 	byEnv := make(map[string]Setting, len(all))
 	names := make([]string, 0, len(all))
 	for _, s := range all {
@@ -99,7 +95,6 @@ func readEnv(all []Setting, environ, known []string) (map[string]found, []string
 		names = append(names, s.Env())
 	}
 	values := make(map[string]found)
-	var later []string
 	var errs []error
 	for _, line := range environ {
 		name, value, _ := strings.Cut(line, "=")
@@ -112,9 +107,8 @@ func readEnv(all []Setting, environ, known []string) (map[string]found, []string
 			s, fromFile = byEnv[strings.TrimSuffix(name, "_FILE")]
 			fromFile = fromFile && (s.Secret || s.MayHoldPassword)
 		}
-		isLater := slices.Contains(known, strings.TrimSuffix(name, "_FILE"))
 		switch {
-		case value == "" && (ok || fromFile || isLater): // as if it were not set
+		case value == "" && (ok || fromFile): // as if it were not set
 			continue
 		case fromFile:
 			text, err := os.ReadFile(value)
@@ -124,9 +118,6 @@ func readEnv(all []Setting, environ, known []string) (map[string]found, []string
 			}
 			value = strings.TrimRight(string(text), "\r\n")
 		case ok:
-		case isLater:
-			later = append(later, name)
-			continue
 		case serviceLink.MatchString(line):
 			continue
 		default:
@@ -139,7 +130,7 @@ func readEnv(all []Setting, environ, known []string) (map[string]found, []string
 		}
 		values[s.Name] = found{value, "variable " + name}
 	}
-	return values, later, errors.Join(errs...)
+	return values, errors.Join(errs...)
 }
 
 func holdsPassword(raw string) bool {

@@ -41,7 +41,7 @@ func newReader() *reader {
 	return r
 }
 
-func (r *reader) load(from settings.Sources) ([]settings.Value, []string, error) {
+func (r *reader) load(from settings.Sources) ([]settings.Value, error) {
 	return settings.Load(r.all, from)
 }
 
@@ -72,13 +72,13 @@ func says(t *testing.T, err error, things ...string) {
 func TestFlagBeatsVariableBeatsFileBeatsDefault(t *testing.T) {
 	file := write(t, "settings.yaml", "mode: of the file\nlisten: of the file\nadmin-listen: of the file\n")
 	r := newReader()
-	values, later, err := r.load(settings.Sources{
+	values, err := r.load(settings.Sources{
 		Flags:   map[string]string{"mode": "of the flag"},
 		Environ: []string{"PATH=/bin", "GATEHOUSE_MODE=of the variable", "GATEHOUSE_LISTEN=of the variable"},
 		File:    file,
 	})
-	if err != nil || len(later) > 0 {
-		t.Fatal(err, later)
+	if err != nil {
+		t.Fatal(err)
 	}
 	want := []settings.Value{
 		{Name: "listen", Value: "of the variable", Source: "variable GATEHOUSE_LISTEN"},
@@ -100,7 +100,7 @@ func TestFlagBeatsVariableBeatsFileBeatsDefault(t *testing.T) {
 
 func TestEmptyFlagIsAValue(t *testing.T) {
 	r := newReader()
-	values, _, err := r.load(settings.Sources{Flags: map[string]string{"mode": ""}, Environ: []string{"GATEHOUSE_MODE=test"}})
+	values, err := r.load(settings.Sources{Flags: map[string]string{"mode": ""}, Environ: []string{"GATEHOUSE_MODE=test"}})
 	if err != nil || values[2].Source != "flag --mode" || r.read["mode"] != "" {
 		t.Errorf("%+v, %v, read %q", values[2], err, r.read["mode"])
 	}
@@ -133,7 +133,7 @@ func TestErrorNamesSettingSourceAndWhatWasWanted(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, _, err := tt.r.load(tt.from); err == nil || err.Error() != tt.want {
+			if _, err := tt.r.load(tt.from); err == nil || err.Error() != tt.want {
 				t.Errorf("the error is %v, want %q", err, tt.want)
 			}
 		})
@@ -141,7 +141,7 @@ func TestErrorNamesSettingSourceAndWhatWasWanted(t *testing.T) {
 }
 
 func TestAllErrorsAreToldAtOnce(t *testing.T) {
-	_, _, err := newReader().load(settings.Sources{
+	_, err := newReader().load(settings.Sources{
 		Flags:   map[string]string{"mode": "bad", "database": "postgres://u:hunter2@h/db"},
 		Environ: []string{"GATEHOUSE_LISTEN=bad", "GATEHOUSE_LISTN=x", "GATEHOUSE_MASTER_KEY_FILE=/nowhere/key"},
 	})
@@ -151,7 +151,7 @@ func TestAllErrorsAreToldAtOnce(t *testing.T) {
 
 func TestErrorsOfTheFileAreToldTogetherWithOthers(t *testing.T) {
 	file := write(t, "settings.yaml", "listn: a\nmode: {a: b}\nadmin-listen: bad\n")
-	_, _, err := newReader().load(settings.Sources{
+	_, err := newReader().load(settings.Sources{
 		Flags: map[string]string{"listen": "bad"}, Environ: []string{"GATEHOUSE_MOD=x"}, File: file,
 	})
 	says(t, err, file+`:1:1: unknown setting "listn"`, "mode: want a plain value", "admin-listen (file "+file+":3:1)",
@@ -159,13 +159,13 @@ func TestErrorsOfTheFileAreToldTogetherWithOthers(t *testing.T) {
 }
 
 func TestFlagThatHoldsAPasswordIsRefused(t *testing.T) {
-	_, _, err := newReader().load(settings.Sources{Flags: map[string]string{"database": "postgres://u:hunter2@h/db"}})
+	_, err := newReader().load(settings.Sources{Flags: map[string]string{"database": "postgres://u:hunter2@h/db"}})
 	says(t, err, "flag --database", "GATEHOUSE_DATABASE", "GATEHOUSE_DATABASE_FILE")
 	if strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("the error tells the password: %v", err)
 	}
 	for name, value := range map[string]string{"database": "postgres://u@h:5432/db?sslmode=disable", "mode": "http://u:p@h"} {
-		if _, _, err := newReader().load(settings.Sources{Flags: map[string]string{name: value}}); err != nil {
+		if _, err := newReader().load(settings.Sources{Flags: map[string]string{name: value}}); err != nil {
 			t.Errorf("--%s=%s: %v", name, value, err)
 		}
 	}
@@ -173,7 +173,7 @@ func TestFlagThatHoldsAPasswordIsRefused(t *testing.T) {
 
 func TestFlagForASecretIsRefused(t *testing.T) {
 	r := newReader()
-	_, _, err := r.load(settings.Sources{Flags: map[string]string{"master-key": "hunter2"}})
+	_, err := r.load(settings.Sources{Flags: map[string]string{"master-key": "hunter2"}})
 	says(t, err, "--master-key")
 	if err != nil && strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("the error tells the secret: %v", err)
@@ -189,7 +189,7 @@ func TestSecretIsReadAndNeverTold(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newReader()
-			values, _, err := r.load(from)
+			values, err := r.load(from)
 			if err != nil || r.read["master-key"] != "hunter2" {
 				t.Fatalf("read %q, %v", r.read["master-key"], err)
 			}
@@ -202,8 +202,8 @@ func TestSecretIsReadAndNeverTold(t *testing.T) {
 }
 
 func TestNothingDeclaredIsNothingFound(t *testing.T) {
-	values, later, err := settings.Load(nil, settings.Sources{Environ: []string{"GATEHOUSEKEEPER=x", "gatehouse_listen=x", ""}})
-	if err != nil || !cmp.Equal(values, []settings.Value(nil), cmpopts.EquateEmpty()) || len(later) > 0 {
-		t.Errorf("%v, %v, %v", values, later, err)
+	values, err := settings.Load(nil, settings.Sources{Environ: []string{"GATEHOUSEKEEPER=x", "gatehouse_listen=x", ""}})
+	if err != nil || !cmp.Equal(values, []settings.Value(nil), cmpopts.EquateEmpty()) {
+		t.Errorf("%v, %v", values, err)
 	}
 }
