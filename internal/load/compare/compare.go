@@ -100,6 +100,11 @@ var percentiles = []struct {
 	q    float64
 }{{"p50", 0.50}, {"p90", 0.90}, {"p95", 0.95}, {"p99", 0.99}}
 
+// beyond is how many times must lie beyond a percentile, on both sides, for their
+// ratio to be given. With half as many the same software's are often open even at
+// three times: latencies' tails are heavy, and a ratio has two of them.
+const beyond = 15 - 1e-9
+
 // Compare says what a new run's latencies are worth beside an old one's.
 // maxRatio is above one: how many times as long they may be.
 //
@@ -261,7 +266,7 @@ func (c *Comparison) byWindows() {
 		var quantiles []float64
 		from := len(c.Cells)
 		for _, p := range percentiles {
-			if both >= load.Needed(p.q) {
+			if float64(both)*(1-p.q) >= beyond {
 				quantiles = append(quantiles, p.q)
 				c.Cells = append(c.Cells, Cell{Name: name, Kind: outcome.Kind, Stat: p.stat})
 			}

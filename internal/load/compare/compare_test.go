@@ -265,6 +265,30 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// TestFewTimes: fifteen times lie beyond each percentile that is compared.
+func TestFewTimes(t *testing.T) {
+	for _, tt := range []struct {
+		times int
+		want  []string
+	}{{29, nil}, {30, []string{"p50"}}, {149, []string{"p50"}}, {150, []string{"p50", "p90"}}, {299, []string{"p50", "p90"}}, {300, []string{"p50", "p90", "p95"}}} {
+		once := simulated{seconds: tt.times - 1, rate: 1, level: 0.1, memory: 0.5, slower: 1} // a second; and the first that is steady
+		rng := rand.New(rand.NewPCG(3, 3))
+		c, err := Compare(once.side("old", rng), once.side("new", rng), 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, cell := range c.Cells {
+			if cell.Kind == load.Success {
+				got = append(got, cell.Stat)
+			}
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("of %d times %v are compared, want %v", tt.times, got, tt.want)
+		}
+	}
+}
+
 // TestMoreSeconds: so many more as are told do decide it.
 func TestMoreSeconds(t *testing.T) {
 	short := simulated{seconds: 60, rate: 30, level: 0.9, memory: 0.3, slower: 1}
