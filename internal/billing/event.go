@@ -39,6 +39,7 @@ type InvoiceObject struct {
 	Cents        int64   // paid
 	Prices       []Price // of lines that are no credit for something else
 	MoreLines    bool    // there are lines that the event leaves out
+	OnlyCredits  bool    // each line is a credit for something else, as for what is left of a month
 }
 
 // MethodObject is a payment method.

@@ -239,7 +239,7 @@ func (p *Processor) invoice(ctx context.Context, e Event) (Change, error) {
 		full, err := p.provider.Invoice(ctx, invoice.ID)
 		switch {
 		case err == nil:
-			invoice.Prices, invoice.MoreLines = full.Prices, false
+			invoice.Prices, invoice.MoreLines, invoice.OnlyCredits = full.Prices, false, full.OnlyCredits
 			invoice.Subscription = full.Subscription
 		case !errors.Is(err, ErrGone):
 			return Change{}, fmt.Errorf("ask for invoice: %w", err)
@@ -254,7 +254,7 @@ func (p *Processor) invoice(ctx context.Context, e Event) (Change, error) {
 		return Change{}, fmt.Errorf("look up subscription: %w", err)
 	}
 	// Lines that the event leaves out are taken for the subscription's own.
-	leftOut := len(invoice.Prices) == 0 || invoice.MoreLines
+	leftOut := len(invoice.Prices) == 0 && !invoice.OnlyCredits || invoice.MoreLines
 	isPro := len(pro) > 0 || known && leftOut
 	switch {
 	case isPro:

@@ -161,6 +161,8 @@ func TestShapesOfAllVersionsAreRead(t *testing.T) {
 			billing.Event{Party: us, Invoice: invoice(func(o *billing.InvoiceObject) { o.Intent = "" })}},
 		{"invoice for no subscription", "invoice.paid", `{"id":"in_T1","customer":"cus_T1","amount_paid":100,"parent":null,"lines":{"data":[{"amount":100,"pricing":null,"price":null,"plan":null}]}}`, "",
 			billing.Event{Party: billing.Party{StripeID: "cus_T1"}, Invoice: &billing.InvoiceObject{ID: "in_T1", Cents: 100}}},
+		{"invoice of what is left of a month", "invoice.paid", `{"id":"in_T1","customer":"cus_T1","subscription":"sub_T1","lines":{"data":[{"amount":-100,"price":{"id":"price_T1"}}]}}`, "",
+			billing.Event{Party: billing.Party{StripeID: "cus_T1"}, Invoice: &billing.InvoiceObject{ID: "in_T1", Subscription: "sub_T1", OnlyCredits: true}}},
 		{"invoice that is drawn up", "invoice.finalized", sample(t, "invoice_2026-03-25.dahlia"), "", billing.Event{Party: billing.Party{StripeID: "cus_T1"}}},
 
 		{"method", "payment_method.attached", `{"id":"pm_T1","object":"payment_method","type":"card","customer":"cus_T1","metadata":{}}`, "",

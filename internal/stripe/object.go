@@ -3,6 +3,7 @@ package stripe
 import (
 	"cmp"
 	"errors"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -188,6 +189,7 @@ func readInvoice(name string, raw jsontext.Value) (billing.InvoiceObject, billin
 		Cents:        int64(w.Paid),
 		Prices:       pricesOf(w.Lines.Data),
 		MoreLines:    w.Lines.More,
+		OnlyCredits:  len(w.Lines.Data) > 0 && !slices.ContainsFunc(w.Lines.Data, func(l line) bool { return l.Amount >= 0 }),
 	}, who, err
 }
 
