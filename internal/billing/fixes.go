@@ -105,10 +105,12 @@ const (
 	// the request takes. Then its job tries, or another request.
 	ChargeTurn = 15 * time.Second
 	// chargeTrust is for how long after its begin a charge may be made. Later it is
-	// only looked for, and one that is not there was not made: Stripe answers a
-	// repeated request with what it stored for its key, for a day, also where
-	// that was a failure of its own.
+	// only looked for: Stripe answers a repeated request with what it stored for its
+	// key, for a day, also where that was a failure of its own.
 	chargeTrust = time.Hour
+	// chargeDoubt is for how long after that one that is not there may still be
+	// under way: it was begun just before, or by a node whose clock is behind.
+	chargeDoubt = 5 * time.Minute
 	// chargePoll is how often a request looks for the outcome of another's.
 	chargePoll = 100 * time.Millisecond
 	// unsettledRetry is when who asked for a fix should ask again.
@@ -228,9 +230,10 @@ func Refusal(f Fix) *fault.Error {
 
 // charge makes one attempt, or finds out what became of it.
 func (f *Fixes) charge(ctx context.Context, x Fix, again, told bool, keep *idempotency.Once[FixResult]) (FixResult, error) {
+	age := f.now().Sub(x.BegunAt)
 	outcome, err := f.provider.Charge(ctx, Charge{
 		FixID: x.ID, Attempt: x.Attempt, Customer: x.StripeCustomer, Method: x.Method, Cents: x.Cents, Currency: x.Currency,
-		Again: again, Final: f.now().Sub(x.BegunAt) > chargeTrust,
+		Again: again, Late: age > chargeTrust, Final: age > chargeTrust+chargeDoubt,
 	})
 	if err != nil {
 		return FixResult{}, unsettled(err)

@@ -442,6 +442,11 @@ func TestChargeJob(t *testing.T) {
 		d, id := pending(t)
 		<-time.After(time.Hour + 1)
 		b := &bank{err: errStripe}
+		if err := run(t, d, b, id); !errors.Is(err, errStripe) || !b.charges[0].Late || b.charges[0].Final {
+			t.Errorf("%v, charged %+v", err, b.charges)
+		}
+		<-time.After(5 * time.Minute)
+		b.charges = nil
 		err := run(t, d, b, id)
 		if _, told := errors.AsType[*fault.Error](err); !errors.Is(err, errStripe) || told || jobs.IsPermanent(err) || !b.charges[0].Final {
 			t.Errorf("%v, charged %+v", err, b.charges)

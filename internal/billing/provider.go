@@ -41,9 +41,10 @@ type Charge struct {
 	Cents    int64
 	Currency string
 	// Again says that an earlier try may have come through: it is looked for
-	// first. Final says that it may not be made any more, only looked for, since
-	// the provider may have forgotten that it was asked before.
-	Again, Final bool
+	// first. Late says that it may not be made any more, only looked for, since the
+	// provider may have forgotten that it was asked before. Final says that nobody
+	// makes it any more, so that one that is not there was not made.
+	Again, Late, Final bool
 }
 
 // ChargeOutcome is what certainly became of a charge.

@@ -33,7 +33,7 @@ const clockDoubt = 24 * time.Hour
 // comes of a payment method that was detached meanwhile. All else is an error,
 // with which the charge may have come through: ask again, with Again.
 func (c *Client) Charge(ctx context.Context, ch billing.Charge) (billing.ChargeOutcome, error) {
-	if ch.Again || ch.Final {
+	if ch.Again || ch.Late || ch.Final {
 		found, err := c.findCharge(ctx, ch)
 		if err != nil {
 			return billing.ChargeOutcome{}, fmt.Errorf("look for a charge at Stripe: %w", err)
@@ -41,9 +41,10 @@ func (c *Client) Charge(ctx context.Context, ch billing.Charge) (billing.ChargeO
 		switch {
 		case found.ID == "" && ch.Final:
 			return billing.ChargeOutcome{Why: "not_charged"}, nil
-		case found.ID == "": // it may be under way
-		case found.settled() || ch.Final:
+		case found.ID != "" && (found.settled() || ch.Final):
 			return found.outcome()
+		case ch.Late:
+			return billing.ChargeOutcome{}, errors.New("look for a charge at Stripe: it may be under way, and may not be made any more")
 		}
 	}
 	answer, err := c.post(ctx, "/v1/payment_intents", fmt.Sprintf("fix:%s:charge:%d", ch.FixID, ch.Attempt), url.Values{

@@ -331,36 +331,41 @@ func TestChargeIsLookedForFirst(t *testing.T) {
 	other := `{"id":"pi_9","object":"payment_intent","status":"succeeded","created":1767225700,"metadata":{}}`
 	another := intentOf("pi_8", "succeeded", 2, madeAt, "")
 	const look, pay = "GET /v1/payment_intents", "POST /v1/payment_intents"
+	type age int
+	const again, late, final age = 0, 1, 2
 	for name, tt := range map[string]struct {
-		final   bool
+		when    age
 		answers []string
 		want    billing.ChargeOutcome // zero: an error
 		asked   []string
 	}{
-		"came through":             {false, []string{list(false, other, intentOf("pi_1", "succeeded", 3, madeAt, ""))}, paid, []string{look}},
-		"came through, long ago":   {true, []string{list(false, other, intentOf("pi_1", "succeeded", 3, madeAt, ""))}, paid, []string{look}},
-		"is on the second page":    {false, []string{list(true, other, another), list(true, intentOf("pi_1", "succeeded", 3, madeAt, ""), intentOf("pi_0", "succeeded", 1, madeAt-90000, ""))}, paid, []string{look, look}},
-		"once refused, once not":   {true, []string{list(false, intentOf("pi_2", "canceled", 3, madeAt+9, ""), intentOf("pi_1", "succeeded", 3, madeAt, ""), intentOf("pi_0", "canceled", 3, madeAt, ""))}, paid, []string{look}},
-		"was declined":             {false, []string{list(false, intentOf("pi_1", "requires_payment_method", 3, madeAt, lastError))}, billing.ChargeOutcome{Intent: "pi_1", Why: "card_declined"}, []string{look}},
-		"was canceled":             {false, []string{list(false, intentOf("pi_1", "canceled", 3, madeAt, ""))}, billing.ChargeOutcome{Intent: "pi_1", Why: "canceled"}, []string{look}},
-		"asks for the cardholder":  {false, []string{list(false, intentOf("pi_1", "requires_action", 3, madeAt, ""))}, billing.ChargeOutcome{Intent: "pi_1", Why: "requires_action"}, []string{look}},
-		"is processing":            {false, []string{list(false, intentOf("pi_1", "processing", 3, madeAt, ""))}, billing.ChargeOutcome{}, []string{look}},
-		"is processing, long ago":  {true, []string{list(false, intentOf("pi_1", "processing", 3, madeAt, ""))}, billing.ChargeOutcome{}, []string{look}},
-		"is being made":            {false, []string{list(false, intentOf("pi_1", "requires_confirmation", 3, madeAt, "")), `409 {"error":{"type":"idempotency_error"}}`}, billing.ChargeOutcome{}, []string{look, pay}},
-		"was made meanwhile":       {false, []string{list(false, intentOf("pi_1", "requires_payment_method", 3, madeAt, "")), intentOf("pi_1", "succeeded", 3, madeAt, "")}, paid, []string{look, pay}},
-		"was left, long ago":       {true, []string{list(false, intentOf("pi_1", "requires_confirmation", 3, madeAt, ""))}, billing.ChargeOutcome{Intent: "pi_1", Why: "requires_confirmation"}, []string{look}},
-		"is not there":             {false, []string{list(false, other, another), intentOf("pi_1", "succeeded", 3, madeAt, "")}, paid, []string{look, pay}},
-		"is not there, long ago":   {true, []string{list(false, other, another)}, billing.ChargeOutcome{Why: "not_charged"}, []string{look}},
-		"is not there, and no end": {true, []string{list(true, another)}, billing.ChargeOutcome{}, slices.Repeat([]string{look}, 50)},
-		"older ones are there":     {true, []string{list(true, another, intentOf("pi_0", "succeeded", 2, madeAt-90000, ""))}, billing.ChargeOutcome{Why: "not_charged"}, []string{look}},
-		"Stripe is away":           {false, []string{"503 "}, billing.ChargeOutcome{}, []string{look}},
-		"Stripe is away, long ago": {true, []string{"lost"}, billing.ChargeOutcome{}, []string{look}},
-		"the customer is gone":     {true, []string{noSuchIn}, billing.ChargeOutcome{}, []string{look}}, // perhaps of another account, in which the charge is
-		"no list":                  {true, []string{`{}`}, billing.ChargeOutcome{}, []string{look}},
+		"came through":             {again, []string{list(false, other, intentOf("pi_1", "succeeded", 3, madeAt, ""))}, paid, []string{look}},
+		"came through, long ago":   {final, []string{list(false, other, intentOf("pi_1", "succeeded", 3, madeAt, ""))}, paid, []string{look}},
+		"is on the second page":    {again, []string{list(true, other, another), list(true, intentOf("pi_1", "succeeded", 3, madeAt, ""), intentOf("pi_0", "succeeded", 1, madeAt-90000, ""))}, paid, []string{look, look}},
+		"once refused, once not":   {final, []string{list(false, intentOf("pi_2", "canceled", 3, madeAt+9, ""), intentOf("pi_1", "succeeded", 3, madeAt, ""), intentOf("pi_0", "canceled", 3, madeAt, ""))}, paid, []string{look}},
+		"was declined":             {again, []string{list(false, intentOf("pi_1", "requires_payment_method", 3, madeAt, lastError))}, billing.ChargeOutcome{Intent: "pi_1", Why: "card_declined"}, []string{look}},
+		"was canceled":             {again, []string{list(false, intentOf("pi_1", "canceled", 3, madeAt, ""))}, billing.ChargeOutcome{Intent: "pi_1", Why: "canceled"}, []string{look}},
+		"asks for the cardholder":  {again, []string{list(false, intentOf("pi_1", "requires_action", 3, madeAt, ""))}, billing.ChargeOutcome{Intent: "pi_1", Why: "requires_action"}, []string{look}},
+		"is processing":            {again, []string{list(false, intentOf("pi_1", "processing", 3, madeAt, ""))}, billing.ChargeOutcome{}, []string{look}},
+		"is processing, long ago":  {final, []string{list(false, intentOf("pi_1", "processing", 3, madeAt, ""))}, billing.ChargeOutcome{}, []string{look}},
+		"is being made":            {again, []string{list(false, intentOf("pi_1", "requires_confirmation", 3, madeAt, "")), `409 {"error":{"type":"idempotency_error"}}`}, billing.ChargeOutcome{}, []string{look, pay}},
+		"was made meanwhile":       {again, []string{list(false, intentOf("pi_1", "requires_payment_method", 3, madeAt, "")), intentOf("pi_1", "succeeded", 3, madeAt, "")}, paid, []string{look, pay}},
+		"was left, long ago":       {final, []string{list(false, intentOf("pi_1", "requires_confirmation", 3, madeAt, ""))}, billing.ChargeOutcome{Intent: "pi_1", Why: "requires_confirmation"}, []string{look}},
+		"is not there":             {again, []string{list(false, other, another), intentOf("pi_1", "succeeded", 3, madeAt, "")}, paid, []string{look, pay}},
+		"is not there, long ago":   {final, []string{list(false, other, another)}, billing.ChargeOutcome{Why: "not_charged"}, []string{look}},
+		"is not there, and no end": {final, []string{list(true, another)}, billing.ChargeOutcome{}, slices.Repeat([]string{look}, 50)},
+		"older ones are there":     {final, []string{list(true, another, intentOf("pi_0", "succeeded", 2, madeAt-90000, ""))}, billing.ChargeOutcome{Why: "not_charged"}, []string{look}},
+		"Stripe is away":           {again, []string{"503 "}, billing.ChargeOutcome{}, []string{look}},
+		"Stripe is away, long ago": {final, []string{"lost"}, billing.ChargeOutcome{}, []string{look}},
+		"the customer is gone":     {final, []string{noSuchIn}, billing.ChargeOutcome{}, []string{look}}, // perhaps of another account, in which the charge is
+		"was left, late":           {late, []string{list(false, intentOf("pi_1", "requires_confirmation", 3, madeAt, ""))}, billing.ChargeOutcome{}, []string{look}},
+		"is not there, late":       {late, []string{list(false, other, another)}, billing.ChargeOutcome{}, []string{look}},
+		"came through, late":       {late, []string{list(false, other, intentOf("pi_1", "succeeded", 3, madeAt, ""))}, paid, []string{look}},
+		"no list":                  {final, []string{`{}`}, billing.ChargeOutcome{}, []string{look}},
 	} {
 		s, client := says(t, tt.answers...)
 		ch := attempt
-		ch.Again, ch.Final = !tt.final, tt.final
+		ch.Again, ch.Late, ch.Final = tt.when == again, tt.when >= late, tt.when == final
 		got, err := client.Charge(t.Context(), ch)
 		if got != tt.want || (err != nil) != (tt.want == billing.ChargeOutcome{}) {
 			t.Errorf("%s: %+v, %v; want %+v", name, got, err, tt.want)
