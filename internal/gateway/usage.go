@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"strconv"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -206,10 +207,26 @@ func (t *tee) take(d *document) {
 		u.OutputTokens = output.tokens()
 		t.told, t.final, t.extra = input > 0, input > 0, d.empty
 	}
-	if f.Cost > 0 { // by binary fractions 0.07 would come to 70,001
-		u.Cost, u.Priced = int64(math.Ceil(float64(f.Cost)*1e6-1e-6)), true
+	if f.Cost.told { // by binary fractions 0.07 would come to 70,001
+		u.Cost, u.Priced = int64(math.Ceil(f.Cost.amount*1e6-1e-6)), true
 	}
 	t.failed = t.failed || d.failed && !t.told && t.parts == 0
+}
+
+// dollars are a price that OpenRouter tells: 0 of what is free, which is not the
+// same as none.
+type dollars struct {
+	amount float64
+	told   bool
+}
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom.
+func (d *dollars) UnmarshalJSONFrom(in *jsontext.Decoder) error {
+	v, err := in.ReadValue()
+	if f, parsed := strconv.ParseFloat(string(v), 64); parsed == nil && v.Kind() == '0' && f >= 0 && f <= maxTokens {
+		*d = dollars{f, true}
+	}
+	return err
 }
 
 // figures are all providers' usage blocks; each fills its own part.
@@ -224,11 +241,11 @@ type figures struct {
 	Tools struct {
 		WebSearches number `json:"web_search_requests"`
 	} `json:"server_tool_use"`
-	Prompt     number `json:"prompt_tokens"`
-	Completion number `json:"completion_tokens"`
-	PromptPart part   `json:"prompt_tokens_details"`
-	InputPart  part   `json:"input_tokens_details"`
-	Cost       number `json:"cost"` // dollars
+	Prompt     number  `json:"prompt_tokens"`
+	Completion number  `json:"completion_tokens"`
+	PromptPart part    `json:"prompt_tokens_details"`
+	InputPart  part    `json:"input_tokens_details"`
+	Cost       dollars `json:"cost"`
 }
 
 // part is within the prompt.

@@ -84,6 +84,12 @@ var transcripts = []transcript{
 		gateway.Usage{Model: "gpt-4o-2024-08-06", InputTokens: 20, OutputTokens: 30, Cost: 70_000, Priced: true}},
 	{"openrouter", "openrouter", "/api/v1/chat/completions", plain, `{"model":"m","choices":[],"usage":{"prompt_tokens":20,"completion_tokens":30,"cost":0.00000001}}`, false,
 		gateway.Usage{Model: "m", InputTokens: 20, OutputTokens: 30, Cost: 1, Priced: true}},
+	{"openrouter, free", "openrouter", "/api/v1/chat/completions", plain, `{"model":"m:free","choices":[],"usage":{"prompt_tokens":20,"completion_tokens":30,"cost":0}}`, false,
+		gateway.Usage{Model: "m:free", InputTokens: 20, OutputTokens: 30, Priced: true}},
+	{"openrouter, cost not told", "openrouter", "/api/v1/chat/completions", plain, `{"model":"m","choices":[],"usage":{"prompt_tokens":20,"completion_tokens":30,"cost":null}}`, false,
+		gateway.Usage{Model: "m", InputTokens: 20, OutputTokens: 30}},
+	{"openrouter, a cost that is none", "openrouter", "/api/v1/chat/completions", plain, `{"model":"m","choices":[],"usage":{"prompt_tokens":20,"completion_tokens":30,"cost":-1}}`, false,
+		gateway.Usage{Model: "m", InputTokens: 20, OutputTokens: 30}},
 	{"openrouter messages", "openrouter", "/api/v1/messages", sse, anthropicAll, true, anthropicUsage},
 	{"openrouter responses", "openrouter", "/api/v1/responses", sse, responsesAll + responsesEnd("completed"), true, responsesTotal},
 	{"ollama stream", "ollama", "/api/chat", ndjson, `{"model":"llama3.2","message":{"role":"assistant","content":"The"},"done":false}` + "\n" + `{"model":"llama3.2","message":{"content":" sky"},"done":false}` + "\n" +
