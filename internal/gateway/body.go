@@ -22,9 +22,10 @@ import (
 // body is a request's body, held in memory until the provider answers: it is
 // looked into, and may have to be sent twice.
 type body struct {
-	g    *Gateway
-	data []byte
-	held int64 // bytes taken from g.bodies
+	g        *Gateway
+	customer string
+	data     []byte
+	held     int64 // bytes taken from g.bodies, and of the customer's share
 
 	// What is sent in place of data[at:end]. All around it stays as the client
 	// wrote it.
@@ -53,14 +54,10 @@ func (b *body) read(w http.ResponseWriter, r *http.Request) error {
 		last = most
 	}
 	for size := min(last, firstPiece); ; size = min(last, 2*size) {
-		if !b.g.bodies.take(size - b.held) {
+		if err := b.grow(size); err != nil {
 			w.Header().Set("Connection", "close")
-			return &fault.Error{
-				Kind: fault.Unavailable, Code: "UNAVAILABLE", Message: "Gatehouse holds too many requests just now. Try again shortly.",
-				RetryAfter: time.Second,
-			}
+			return err
 		}
-		b.held = size
 		// A byte more: only a read shows the end, and lets net/http see the client leave.
 		b.data = append(make([]byte, 0, size+1), b.data...)
 		for int64(len(b.data)) <= size {
@@ -80,6 +77,26 @@ func (b *body) read(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
+// grow takes what a body of so many bytes needs.
+func (b *body) grow(size int64) error {
+	more := size - b.held
+	if !b.g.shares.take(b.customer, more) {
+		return &fault.Error{
+			Kind: fault.Limited, Code: "RATE_LIMITED", RetryAfter: time.Second,
+			Message: fmt.Sprintf("Your calls that wait for an answer hold %d MiB of requests, the most that one customer's may at once. Try again shortly.", b.g.shares.most>>20),
+		}
+	}
+	if !b.g.bodies.take(more) {
+		b.g.shares.take(b.customer, -more)
+		return &fault.Error{
+			Kind: fault.Unavailable, Code: "UNAVAILABLE", Message: "Gatehouse holds too many requests just now. Try again shortly.",
+			RetryAfter: time.Second,
+		}
+	}
+	b.held = size
+	return nil
+}
+
 func unreadable(how string) error {
 	return &fault.Error{Kind: fault.Malformed, Code: "INVALID_JSON", Message: "The body " + how + "."}
 }
@@ -87,6 +104,7 @@ func unreadable(how string) error {
 // release says that the body is needed no more.
 func (b *body) release() {
 	b.g.bodies.taken.Add(-b.held)
+	b.g.shares.take(b.customer, -b.held)
 	b.data, b.held = nil, 0
 }
 

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -225,6 +226,45 @@ func TestHeldBodiesAreBounded(t *testing.T) {
 	g.Go(func() { r.post("/gateway/anthropic/v1/messages", `{}`) })
 	<-entered
 	close(answer)
+}
+
+// One customer's calls can't keep out another's.
+func TestACustomersBodiesAreBounded(t *testing.T) {
+	entered, answer := make(chan struct{}, 10), make(chan struct{})
+	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
+		_, _ = io.Copy(io.Discard, req.Body)
+		entered <- struct{}{}
+		<-answer
+		_, _ = io.WriteString(w, `{}`)
+	}, bounded(func(b *gateway.Bounds) { b.Share = 3 << 20 }), func(c *gateway.Config, _ *http.Server) { c.Door = customerByProvider{c.Door.(*door)} })
+	big := `{"x":"` + strings.Repeat("a", 1<<20) + `"}`
+	var g sync.WaitGroup
+	defer g.Wait()
+	for range 2 {
+		g.Go(func() { r.post("/gateway/anthropic/v1/messages", big) })
+		<-entered
+	}
+	resp, _ := r.post("/gateway/anthropic/v1/messages", big)
+	refused(t, resp, http.StatusTooManyRequests, "RATE_LIMITED")
+	if resp.Header.Get("Retry-After") != "1" {
+		t.Errorf("Retry-After: %s", resp.Header.Get("Retry-After"))
+	}
+	g.Go(func() { r.post("/gateway/openai/v1/responses", big) }) // another customer's
+	<-entered
+	close(answer)
+	g.Wait()
+	if resp, _ := r.post("/gateway/anthropic/v1/messages", big); resp.StatusCode != http.StatusOK {
+		t.Errorf("once the others are answered: %s", resp.Status)
+	}
+}
+
+// customerByProvider lets in a customer for each provider.
+type customerByProvider struct{ *door }
+
+func (d customerByProvider) Enter(_ context.Context, _, provider string) (*gateway.Lease, error) {
+	l := *d.lease
+	l.CustomerID = provider
+	return &l, nil
 }
 
 func TestABodyIsLetGoWhenTheAnswerBegins(t *testing.T) {

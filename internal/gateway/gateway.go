@@ -43,6 +43,7 @@ type Upstream struct {
 type Bounds struct {
 	Body     int64         // the longest of a request: 34 MiB, since Anthropic's 32 MB should be refused by Anthropic
 	Bodies   int64         // bytes of requests that are held at once, over all calls: 512 MiB; beyond them a call is 503
+	Share    int64         // of these, one customer's: a quarter, and at least one longest; beyond it that customer's are 429
 	BodyTime time.Duration // for a client to send one: 2 minutes
 	Stall    time.Duration // for a client to take a piece of its answer, 32 KiB at the most: a minute
 	Patience time.Duration // for an answer that does not come in parts, and for the silence of one that does: 10 minutes
@@ -59,6 +60,7 @@ type Gateway struct {
 	upstreams map[string]*upstream
 	transport *http.Transport
 	bodies    budget // bytes
+	shares    shares // of them, by customer
 	drains    budget // calls
 	open      atomic.Int64
 	stopping  context.Context //nolint:containedctx // as Lease.Ended
@@ -90,6 +92,7 @@ const (
 func New(c Config) (*Gateway, error) {
 	b := &c.Bounds
 	b.Body, b.Bodies, b.Drains = cmp.Or(b.Body, 34<<20), cmp.Or(b.Bodies, 512<<20), cmp.Or(b.Drains, 64)
+	b.Share = cmp.Or(b.Share, max(b.Bodies/4, b.Body))
 	b.BodyTime, b.Stall, b.Patience = cmp.Or(b.BodyTime, 2*time.Minute), cmp.Or(b.Stall, time.Minute), cmp.Or(b.Patience, 10*time.Minute)
 	b.DrainTime, b.DrainSilence = cmp.Or(b.DrainTime, time.Minute), cmp.Or(b.DrainSilence, 5*time.Second)
 	if c.Now == nil {
@@ -98,6 +101,7 @@ func New(c Config) (*Gateway, error) {
 	g := &Gateway{config: c, upstreams: make(map[string]*upstream)}
 	g.stopping, g.stop = context.WithCancel(context.Background())
 	g.bodies.most, g.drains.most = b.Bodies, b.Drains
+	g.shares = shares{most: b.Share, held: make(map[string]int64)}
 	for name, u := range c.Upstreams {
 		p := providers[name]
 		if p == nil {
@@ -170,7 +174,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, t target) error 
 		Call:   Call{Provider: t.upstream.name, Path: t.route.path, Started: started, Free: t.is(free), NoOutput: t.is(noOutput)},
 		target: t, g: g, lease: lease, rc: http.NewResponseController(w),
 	}
-	body := &body{g: g}
+	body := &body{g: g, customer: lease.CustomerID}
 	defer body.release()
 	if t.method == http.MethodPost {
 		_ = c.rc.SetReadDeadline(started.Add(g.config.Bounds.BodyTime))
@@ -209,4 +213,24 @@ func (b *budget) take(n int64) bool {
 	}
 	b.taken.Add(-n)
 	return false
+}
+
+// shares bound how much of something each customer holds at once, so that none
+// keeps out all others.
+type shares struct {
+	most int64
+	mu   sync.Mutex
+	held map[string]int64 // none of them is 0
+}
+
+func (s *shares) take(customer string, n int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held[customer]+n > s.most {
+		return false
+	}
+	if s.held[customer] += n; s.held[customer] == 0 {
+		delete(s.held, customer)
+	}
+	return true
 }
