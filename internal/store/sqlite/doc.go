@@ -3,9 +3,10 @@
 // All writes go through one goroutine, the writer, which commits what has
 // queued as a group: one fsync serves many requests, each of which still gets
 // its own outcome, and no request waits for another's lock. Since nobody else
-// writes in between, an operation looks before it writes, and
-// refuses without having written. Reads have connections of their own and see
-// the last commit (WAL). An acknowledged write is on disk (synchronous=FULL).
+// writes in between, an operation mostly looks before it writes, and refuses
+// without having written; where it has, its group is undone and each of it runs
+// alone. Reads have connections of their own and see the last commit (WAL). An
+// acknowledged write is on disk (synchronous=FULL).
 //
 // A file serves one node: Open locks it. The operator's
 // commands open the same file without that lock; SQLite's own locking keeps

@@ -6,6 +6,7 @@ import (
 	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
+	"strings"
 
 	driver "modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
@@ -18,7 +19,7 @@ import (
 type tx struct {
 	conn    *sql.Conn
 	stmts   map[string]*sql.Stmt
-	changed int64 // rows, in the group under way
+	changed int64 // rows, in the group under way; none that were only read
 	shreds  bool
 }
 
@@ -62,7 +63,7 @@ func (t *tx) change(query string, args ...any) (int64, error) {
 	return n, err
 }
 
-// row reads one row, or returns sql.ErrNoRows.
+// row reads one row, or returns sql.ErrNoRows. Its statement changes nothing.
 func (t *tx) row(query string, args []any, into ...any) error {
 	s, err := t.stmt(query) //nolint:sqlclosecheck // close does, with the connection
 	if err != nil {
@@ -72,7 +73,7 @@ func (t *tx) row(query string, args []any, into ...any) error {
 }
 
 // each reads rows, one call of read for each. The statement may change rows
-// and return them.
+// and return them: all but a SELECT is taken to have.
 func (t *tx) each(query string, args []any, read func(scan func(...any) error) error) error {
 	s, err := t.stmt(query) //nolint:sqlclosecheck // close does, with the connection
 	if err != nil {
@@ -81,6 +82,9 @@ func (t *tx) each(query string, args []any, read func(scan func(...any) error) e
 	rows, err := s.QueryContext(context.Background(), args...)
 	if err != nil {
 		return err
+	}
+	if strings.HasPrefix(query, "SELECT") {
+		return eachRow(rows, read)
 	}
 	return eachRow(rows, func(scan func(...any) error) error {
 		t.changed++

@@ -75,10 +75,12 @@ func newWriter(db *sql.DB, log *slog.Logger) *writer {
 	return w
 }
 
-// do runs one operation in a transaction and returns once it is durable. An
-// operation that refuses (returns a *fault.Error) must not have written. It
-// may run more than once, though it is committed at most once: it starts anew
-// each time. When do fails with fault.Unavailable the outcome may be unknown.
+// do runs one operation in a transaction and returns once it is durable. One
+// that fails, be it that it refuses (returns a *fault.Error), has no effect; a
+// refusal is cheap where nothing was written before it, and costs the others of
+// its group a commit each where something was. An operation may run more than
+// once, though it is committed at most once: it starts anew each time. When do
+// fails with fault.Unavailable the outcome may be unknown.
 func (w *writer) do(ctx context.Context, run func(*tx) error) error {
 	o := &op{run: run, done: make(chan error, 1)}
 	select {
@@ -171,8 +173,8 @@ func (w *writer) gather(group []*op) []*op {
 }
 
 // commit writes a group and tells each caller its outcome. If one operation
-// breaks the group, all are tried again singly, so that it fails alone; if
-// the disk does, nothing is tried again.
+// breaks the group, or refuses after it wrote, all are tried again singly, so
+// that it fails alone; if the disk does, nothing is tried again.
 func (w *writer) commit(group []*op) {
 	err := w.try(group)
 	if err != nil && len(group) > 1 && !environmental(err) {
@@ -241,8 +243,9 @@ func (w *writer) try(group []*op) (err error) {
 		if !o.claim() {
 			continue
 		}
+		before := w.conn.changed
 		o.err = runOp(o, w.conn)
-		if _, refused := errors.AsType[*fault.Error](o.err); o.err != nil && !refused {
+		if _, refused := errors.AsType[*fault.Error](o.err); o.err != nil && (!refused || w.conn.changed > before) {
 			return o.err
 		}
 	}

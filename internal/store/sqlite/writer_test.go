@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -128,6 +129,100 @@ func TestPanicInAWriteFailsItAlone(t *testing.T) {
 	if err := s.read.QueryRowContext(t.Context(), "SELECT count(*) FROM rate_windows").Scan(&n); err != nil || n != 1 {
 		t.Errorf("%d rows, %v, want 1", n, err)
 	}
+	closed(t, s)
+}
+
+// together runs some writes as one group, and returns what each came to.
+func together(t *testing.T, s *Store, runs ...func(*tx) error) []error {
+	t.Helper()
+	release := hold(t, s)
+	errs := make([]error, len(runs))
+	var wg sync.WaitGroup
+	for i, run := range runs {
+		wg.Go(func() { errs[i] = s.write.do(context.Background(), run) })
+		for len(s.write.queue) <= i { // they run in this order
+			runtime.Gosched()
+		}
+	}
+	release()
+	wg.Wait()
+	return errs
+}
+
+// window is a write of one row, that counts how often it ran.
+func window(key string, ran *int) func(*tx) error {
+	return func(t *tx) error {
+		*ran++
+		return t.exec("INSERT INTO rate_windows (policy, key, stamps) VALUES ('p', ?, x'00')", key)
+	}
+}
+
+const windows = "key AS x FROM rate_windows"
+
+func TestRefusalUndoesWhatItHadWritten(t *testing.T) {
+	refusal := fault.Refused("on second thoughts")
+	refused := func(ran *int, write string) func(*tx) error {
+		return func(t *tx) error {
+			*ran++
+			err := t.each(write, nil, func(scan func(...any) error) error { return scan(new(string)) })
+			return errors.Join(err, t.exec("UPDATE rate_windows SET stamps = x'01'"), refusal)
+		}
+	}
+	for name, write := range map[string]string{
+		"a row":                "INSERT INTO rate_windows (policy, key, stamps) VALUES ('p', 'refused', x'00') RETURNING key",
+		"what is another's":    "SELECT key FROM rate_windows",
+		"rows that it returns": "DELETE FROM rate_windows RETURNING key",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, Options{})
+			var before, within, after int
+			if err := s.write.do(t.Context(), window("before", &before)); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.write.do(t.Context(), refused(&within, write)); !errors.Is(err, refusal) {
+				t.Errorf("alone it comes back as %v", err)
+			}
+			wantLeft(t, s, windows, "before")
+			before, within = 0, 0
+			errs := together(t, s, window("a", &before), refused(&within, write), window("b", &after))
+			if errs[0] != nil || !errors.Is(errs[1], refusal) || errs[2] != nil {
+				t.Errorf("of a group they come back as %v", errs)
+			}
+			if before != 2 || within != 2 || after != 1 {
+				t.Errorf("they ran %d, %d and %d times", before, within, after)
+			}
+			wantLeft(t, s, windows, "a,b,before")
+			wantLeft(t, s, "DISTINCT hex(stamps) AS x FROM rate_windows", "00")
+			if s.write.failing.Load() {
+				t.Error("a refusal is taken for a disk that fails")
+			}
+			closed(t, s)
+		})
+	}
+}
+
+// Nearly all refusals are such: their group is committed as it is.
+func TestRefusalThatWroteNothingKeepsItsGroup(t *testing.T) {
+	s := open(t, Options{})
+	var ran, others int
+	if err := s.write.do(t.Context(), window("before", &others)); err != nil {
+		t.Fatal(err)
+	}
+	refusal := fault.Refused("no")
+	errs := together(t, s, window("a", &others), func(t *tx) error {
+		ran++
+		var n int
+		return errors.Join(
+			t.row("SELECT count(*) FROM rate_windows", nil, &n),
+			t.each("SELECT key FROM rate_windows", nil, func(scan func(...any) error) error { return scan(new(string)) }),
+			t.exec("INSERT INTO rate_windows (policy, key, stamps) VALUES ('p', 'before', x'01') ON CONFLICT DO NOTHING"),
+			t.exec("DELETE FROM rate_windows WHERE key = 'none'"),
+			refusal)
+	}, window("b", &others))
+	if errs[0] != nil || !errors.Is(errs[1], refusal) || errs[2] != nil || ran != 1 || others != 3 {
+		t.Errorf("they come back as %v; the refused ran %d times, and the others %d", errs, ran, others)
+	}
+	wantLeft(t, s, windows, "a,b,before")
 	closed(t, s)
 }
 

@@ -92,6 +92,7 @@ func Run(t *testing.T, open func(testing.TB) Backend) {
 		{"Ending", endingTests},
 		{"Budgets", budgetTests},
 		{"ProviderKeys", providerKeyTests},
+		{"Refused", refusedTests},
 		{"Model", modelTests},
 		{"Erase", eraseTests},
 		{"About", aboutTests},
