@@ -144,7 +144,7 @@ the disk's own snapshots.`,
 			return err
 		}
 		if done.Already {
-			say(c, "the customer was erased already: nothing was changed")
+			say(c, "the customer was erased already: this only looked for traces")
 		}
 		if id := done.Customer.StripeCustomerID; id != "" && !done.Already {
 			say(c, "Stripe still knows the customer: delete %s there", id)

@@ -30,7 +30,11 @@ type Registry interface {
 	// Erase removes a customer's name, address and company, API keys, kept
 	// outcomes and jobs, so that nothing of it is left in the database's
 	// files, and keeps the ledger and the balances, where the customer came
-	// from and who it is at Stripe. Erasing again only looks for traces again.
+	// from and who it is at Stripe. Of Stripe's events it empties those that are
+	// the customer's and those that are nobody's and have its id, that at Stripe
+	// or its address; but not what a job is to apply, which is emptied after
+	// that. Erasing again looks for traces again, though not for the address,
+	// which nobody knows any more.
 	Erase(ctx context.Context, id string, at time.Time) (Erased, error)
 	// PurgeSome removes, in one transaction, the first customers with ids
 	// above after whose canonical address is at exactly domain, with all that

@@ -68,18 +68,15 @@ func (s *Store) Export(ctx context.Context, id string) (d account.Data, err erro
 // was erased until they are recycled, and so do free places of its files until
 // something else is written there; VACUUM makes those free.
 func (s *Store) Erase(ctx context.Context, id string, at time.Time) (account.Erased, error) {
-	done, err := records.Write(ctx, runner{s}, "erase_customer", func(t records.Tx) (e account.Erased, err error) {
-		e, _, err = records.Erase(t, id, at)
-		e.Logged = true
-		return e, err
-	})
+	done, err := records.Erase(ctx, runner{s}, id, at)
 	if err != nil {
-		return done, err
+		return done.Erased, err
 	}
+	done.Logged = true
 	if err := s.vacuum(ctx); err != nil {
-		return done, fmt.Errorf("%s is erased, but its rows could not be vacuumed away: run it again: %w", id, s.away(err))
+		return done.Erased, fmt.Errorf("%s is erased, but its rows could not be vacuumed away: run it again: %w", id, s.away(err))
 	}
-	return done, nil
+	return done.Erased, nil
 }
 
 // vacuum frees what was deleted. Where the server does so by itself just then,

@@ -263,29 +263,12 @@ func decided(t Tx, c billing.Change, owner string) error {
 	}
 	_, err = t.Exec(`UPDATE stripe_events SET state = $2, reason = $3, waits_for = $4, customer_id = CASE WHEN $5 <> '' THEN $5 ELSE customer_id END, decided_at = $6, history = history || $7
 		WHERE id = $1 AND state = 'received'`, c.EventID, string(c.State), c.Reason, c.WaitsFor, owner, now, step(now, what))
-	var erased bool
+	var erased string // who was, and is its owner now or was thought to be
 	if err == nil {
-		err = t.Row("SELECT EXISTS (SELECT 1 FROM customers WHERE id = $1 AND erased_at IS NOT NULL)", []any{owner}, &erased)
+		err = t.Row("SELECT coalesce(max(c.id), '') FROM stripe_events e JOIN customers c ON c.id = e.customer_id WHERE e.id = $1 AND c.erased_at IS NOT NULL", []any{c.EventID}, &erased)
 	}
-	if err == nil && erased {
-		err = blank(t, owner)
-	}
-	return err
-}
-
-const ofErased = "its customer was erased"
-
-// blank removes what is personal of an erased customer's events. Those that
-// wait do so no longer; those that a job is to decide are blanked when it has.
-func blank(t Tx, owner string) error {
-	now, err := t.Now()
-	if err != nil {
-		return err
-	}
-	_, err = t.Exec("UPDATE stripe_events SET state = 'ignored', reason = $2, waits_for = '', decided_at = $3, history = history || $4 WHERE customer_id = $1 AND customer_id <> '' AND state = 'parked'",
-		owner, ofErased, now, step(now, "ignored: "+ofErased))
-	if err == nil {
-		_, err = t.Exec("UPDATE stripe_events SET payload = $2 WHERE customer_id = $1 AND customer_id <> '' AND state <> 'received' AND payload <> $2", owner, []byte{})
+	if err == nil && erased != "" {
+		err = blank(t, erased, c.EventID)
 	}
 	return err
 }

@@ -31,21 +31,11 @@ func (s *Store) Export(ctx context.Context, id string) (d account.Data, err erro
 // the row; copies that it left behind when it moved rows between pages are
 // wiped after that, and the log is emptied last.
 func (s *Store) Erase(ctx context.Context, id string, at time.Time) (account.Erased, error) {
-	type erasure struct {
-		account.Erased
-		was account.Data // by which traces are found
-	}
-	done, err := mutate(ctx, s, "erase_customer", func(t *tx) (e erasure, err error) {
-		if err := t.shred(true); err != nil {
-			return e, err
-		}
-		e.Erased, e.was, err = records.Erase(changes{t, s}, id, at)
-		return e, err
-	})
+	done, err := records.Erase(ctx, runner{s}, id, at)
 	if err != nil {
 		return done.Erased, err
 	}
-	if err = s.wipe(ctx, done.was); err == nil { // of who was erased already too: it may have ended before this
+	if err = s.wipe(ctx, done.Was); err == nil { // of who was erased already too: it may have ended before this
 		done.Logged, err = s.emptyLog(ctx)
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -151,6 +152,37 @@ func TestErasedEventsAreGoneFromTheFiles(t *testing.T) {
 	}
 	wantLeft(t, s, "integrity_check AS x FROM pragma_integrity_check", "ok")
 	closed(t, s)
+}
+
+// An erasure that is cut short, after whichever of its calls, is ended by the
+// next: also of events that name but the address, which is gone then.
+func TestErasureCutShortIsEndedByTheNext(t *testing.T) {
+	for step, cut := 1, true; cut && step < 100; step++ {
+		path := filepath.Join(t.TempDir(), "test.db")
+		ctx, cancel := context.WithCancel(t.Context())
+		calls := step
+		s := open(t, Options{Path: path, Observe: func(string, time.Duration, error) {
+			if calls++; calls == step {
+				cancel()
+			}
+		}})
+		execute(t, path, customers)
+		for i := range 3 {
+			r := billing.Receipt{ID: fmt.Sprint("evt_", i), Payload: fmt.Appendf(nil, `{"email": "A@l.dev", "x": %q}`, strings.Repeat("x", 3000*i)), Park: "it can't be applied"}
+			if isNew, err := s.TakeIn(t.Context(), r); err != nil || !isNew {
+				t.Fatal(isNew, err)
+			}
+		}
+		calls = 0
+		_, err := s.Erase(ctx, "1", time.Unix(1, 0))
+		cancel()
+		cut = err != nil
+		erase(t, s, "1")
+		if found := holders(t, path, "A@l.dev", "a@l.dev"); len(found) > 0 {
+			t.Errorf("after %d calls, and once more, the address is still in %v", step, found)
+		}
+		closed(t, s)
+	}
 }
 
 // Who reads what was there before keeps the log from being emptied.
