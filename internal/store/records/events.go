@@ -172,14 +172,30 @@ func Revisit(t Tx) (queued int, parked billing.ParkedEvents, err error) {
 }
 
 // SweepEvents removes events that were settled long ago, or have waited so long
-// for something that never came.
+// for what never came, for an operator too: those whose jobs were given up with
+// these jobs.
 func SweepEvents(t Tx, limit int) (int64, error) {
 	now, err := t.Now()
 	if err != nil {
 		return 0, err
 	}
-	return t.Exec(`DELETE FROM stripe_events WHERE id IN (SELECT id FROM stripe_events
-		WHERE received_at < $1 AND decided_at < $1 AND (state IN ('done', 'ignored') OR state = 'parked' AND waits_for <> '') ORDER BY received_at LIMIT $2)`, now-billing.EventLife.Microseconds(), limit)
+	var given []string
+	swept, err := List(t, `DELETE FROM stripe_events WHERE id IN (SELECT id FROM stripe_events
+		WHERE received_at < $1 AND coalesce(decided_at, 0) < $1 AND (state <> 'received'
+			OR NOT EXISTS (SELECT 1 FROM jobs WHERE kind = 'stripe_event' AND subject = stripe_events.id AND (dead_at IS NULL OR dead_at >= $1)))
+		ORDER BY received_at LIMIT $2) RETURNING id, state = 'received'`, []any{now - billing.EventLife.Microseconds(), limit}, func(scan Scan) (id string, err error) {
+		var dead bool
+		if err = scan(&id, &dead); dead {
+			given = append(given, id)
+		}
+		return id, err
+	})
+	for _, id := range given {
+		if err == nil {
+			err = t.Put("DELETE FROM jobs WHERE kind = $1 AND subject = $2 AND dead_at IS NOT NULL", string(jobs.StripeEvent), id)
+		}
+	}
+	return int64(len(swept)), err
 }
 
 // Cursor reads how far the reconciler has come; its zero value: nowhere.

@@ -377,9 +377,12 @@ var inboxTests = map[string]func(*testing.T, Backend){
 	},
 	"SweptAreThoseSettledLongAgo": func(t *testing.T, b Backend) {
 		who := billing.Party{CustomerID: someoneWith(t, b)}
-		for _, id := range []string{"done", "ignored", "parked", "received", "late", "waiting"} {
+		for _, id := range []string{"done", "ignored", "parked", "received", "late", "waiting", "dead", "died", "dropped"} {
 			takeIn(t, b, receipt(id))
 		}
+		unread := receipt("unread")
+		unread.Park = "it is no JSON object"
+		takeIn(t, b, unread)
 		decide := func(id string, state billing.EventState) {
 			_, err := b.Apply(t.Context(), billing.Change{EventID: id, State: state, Customer: who})
 			done(t, err)
@@ -388,6 +391,9 @@ var inboxTests = map[string]func(*testing.T, Backend){
 		decide("ignored", billing.Ignored)
 		decide("parked", billing.Parked)
 		done(t, park(t, b, "waiting", "price:p"))
+		done(t, b.Bury(t.Context(), claimSubject(t, b, "dead"), "it broke us"))
+		_, err := b.DropJobs(t.Context(), jobs.Filter{Kind: jobs.StripeEvent, Subject: "dropped"})
+		done(t, err)
 		sweep := func(limit, want int) {
 			t.Helper()
 			if n, err := b.SweepEvents(t.Context(), limit); err != nil || n != want {
@@ -397,16 +403,23 @@ var inboxTests = map[string]func(*testing.T, Backend){
 		b.Clock.Move(billing.EventLife)
 		sweep(10, 0)
 		decide("late", billing.Done) // which nobody could have known a moment ago
+		done(t, b.Bury(t.Context(), claimSubject(t, b, "died"), "it broke us"))
 		b.Clock.Move(time.Microsecond)
 		sweep(1, 1)
 		sweep(1, 1)
-		sweep(10, 1)
+		sweep(10, 5)
 		sweep(10, 0)
-		if got := listEvents(t, b, billing.EventFilter{}, 10); !slices.Equal(got, []string{"received", "parked", "late"}) {
+		if got := listEvents(t, b, billing.EventFilter{}, 10); !slices.Equal(got, []string{"received", "late", "died"}) {
 			t.Errorf("left are %q", got)
 		}
+		if got := eventJobs(t, b); slices.Contains(got, "dead") || !slices.Contains(got, "died") {
+			t.Errorf("left are the jobs of %q", got)
+		}
 		b.Clock.Move(billing.EventLife)
-		sweep(10, 1)
+		sweep(10, 2)
+		if got := listEvents(t, b, billing.EventFilter{}, 10); !slices.Equal(got, []string{"received"}) {
+			t.Errorf("left are %q", got)
+		}
 	},
 }
 
