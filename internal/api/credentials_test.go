@@ -190,10 +190,11 @@ func TestExchangeFields(t *testing.T) {
 		{`{"providers": ["openai"], "max_cents": null}`, "", "", 60},
 		{`{"providers": ["openai"], "max_cents": 1}`, "", "", 60},
 		{`{"providers": ["openai"], "max_cents": 100000000}`, "", "", 60},
-		{`{"providers": ["openai"], "max_cents": 100000001}`, "max_cents", "malformed", 0},
-		{`{"providers": ["openai"], "max_cents": 18446744073709551617}`, "max_cents", "malformed", 0}, // 2^64 + 1
+		{`{"providers": ["openai"], "max_cents": 100000001}`, "", "", 60},
+		{`{"providers": ["openai"], "max_cents": 18446744073709551617}`, "", "", 60}, // 2^64 + 1
 		{`{"providers": ["openai"], "max_cents": 0}`, "max_cents", "malformed", 0},
 		{`{"providers": ["openai"], "max_cents": -1}`, "max_cents", "malformed", 0},
+		{`{"providers": ["openai"], "max_cents": -18446744073709551615}`, "max_cents", "malformed", 0}, // -(2^64 - 1)
 	} {
 		t.Run(test.text[:min(len(test.text), 80)], func(t *testing.T) {
 			got := s.exchange(t, mine, test.text)

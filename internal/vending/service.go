@@ -173,10 +173,10 @@ func (s *Service) check(r Request) (o Order, err error) {
 		o.TTL = time.Duration(min(*r.TTL, int64(MaxTTL/time.Minute))) * time.Minute
 	}
 	if r.MaxCents != nil {
-		if *r.MaxCents < 1 || *r.MaxCents > MaxCents {
-			refuse("max_cents", fault.MalformedValue, fmt.Sprintf("max_cents must be a whole number from 1 to %d", MaxCents))
+		if *r.MaxCents < 1 {
+			refuse("max_cents", fault.MalformedValue, "max_cents must be a whole number of at least 1")
 		}
-		o.Cap = *r.MaxCents * MicroPerCent
+		o.Cap = min(*r.MaxCents, MaxCents) * MicroPerCent
 	}
 	o.Job, o.Run = strings.TrimSpace(r.Job), strings.TrimSpace(r.Run)
 	for _, h := range []struct{ name, value string }{{"X-GitHub-Job", o.Job}, {"X-GitHub-Run", o.Run}} {

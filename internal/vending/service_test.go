@@ -2,6 +2,7 @@ package vending_test
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -44,7 +45,7 @@ func TestExchangeChecksWhatIsAsked(t *testing.T) {
 		{"no time", vending.Request{Providers: all, TTL: n(0)}, "ttl_minutes:malformed"},
 		{"less than no time", vending.Request{Providers: all, TTL: n(-1)}, "ttl_minutes:malformed"},
 		{"no money", vending.Request{Providers: all, MaxCents: n(0)}, "max_cents:malformed"},
-		{"too much money", vending.Request{Providers: all, MaxCents: n(vending.MaxCents + 1)}, "max_cents:malformed"},
+		{"less than no money", vending.Request{Providers: all, MaxCents: n(math.MinInt64)}, "max_cents:malformed"},
 		{"a long job", vending.Request{Providers: all, Job: strings.Repeat("x", 256)}, "X-GitHub-Job:too_long"},
 		{"a run in lines", vending.Request{Providers: all, Run: "a\nb"}, "X-GitHub-Run:malformed"},
 		{"a job that is no text", vending.Request{Providers: all, Job: "a\xff"}, "X-GitHub-Job:malformed"},
@@ -100,6 +101,26 @@ func TestExchangeGivesTokensAndKeepsTheirHashes(t *testing.T) {
 	done(t, err)
 	if o := s.orders[1]; o.TTL != time.Hour || o.Cap != 0 {
 		t.Errorf("by default ordered %+v", o)
+	}
+}
+
+// More than is granted is asked for all the same, and what is granted is the most.
+func TestExchangeGrantsNoMoreThanTheMost(t *testing.T) {
+	for _, test := range []struct {
+		minutes, cents, micro int64
+		ttl                   time.Duration
+	}{
+		{240, vending.MaxCents, vending.MaxCents * vending.MicroPerCent, vending.MaxTTL},
+		{241, vending.MaxCents + 1, vending.MaxCents * vending.MicroPerCent, vending.MaxTTL},
+		{math.MaxInt64, math.MaxInt64, vending.MaxCents * vending.MicroPerCent, vending.MaxTTL},
+		{239, vending.MaxCents - 1, (vending.MaxCents - 1) * vending.MicroPerCent, vending.MaxTTL - time.Minute},
+	} {
+		s := newShelf()
+		_, err := service(s).Exchange(t.Context(), by, vending.Request{Providers: []string{"openai"}, TTL: &test.minutes, MaxCents: &test.cents}, nil)
+		done(t, err)
+		if o := s.orders[0]; o.TTL != test.ttl || o.Cap != test.micro {
+			t.Errorf("for %d minutes and %d cents ordered %v and %d, want %v and %d", test.minutes, test.cents, o.TTL, o.Cap, test.ttl, test.micro)
+		}
 	}
 }
 
