@@ -157,7 +157,7 @@ func (c *call) inspect(b *body) error {
 		return err
 	}
 	if k := in["background"].Kind(); k != 0 && k != 'f' && k != 'n' && c.is(background) {
-		return &fault.Error{Kind: fault.Malformed, Code: "VALIDATION_FAILED", Message: "Gatehouse passes on no background: true, since it could not end such a call."}
+		return &fault.Error{Kind: fault.Invalid, Code: "VALIDATION_FAILED", Message: "Gatehouse passes on no background: true, since it could not end such a call."}
 	}
 	if err := c.unpriced(in); err != nil {
 		return err
@@ -187,7 +187,7 @@ func (c *call) inspect(b *body) error {
 // at another price: nobody could say what such a call comes to.
 func (c *call) unpriced(in map[string]member) error {
 	refuse := func(what string) error {
-		return &fault.Error{Kind: fault.Malformed, Code: "VALIDATION_FAILED", Message: "Gatehouse does not pass on " + what + ": what it costs can't be told from the answer."}
+		return &fault.Error{Kind: fault.Invalid, Code: "VALIDATION_FAILED", Message: "Gatehouse does not pass on " + what + ": what it costs can't be told from the answer."}
 	}
 	if tier, err := jsontext.AppendUnquote(nil, in["service_tier"].Value); err == nil && !slices.Contains([]string{"auto", "default", "flex", "standard_only"}, string(tier)) {
 		return refuse("this service_tier")

@@ -77,7 +77,7 @@ func TestBackgroundIsRefused(t *testing.T) {
 	for _, path := range []string{"/gateway/openai/v1/responses", "/gateway/openrouter/api/v1/responses", "/gateway/ollama/v1/responses"} {
 		for _, body := range []string{`{"background":true}`, `{"\u0062ackground":true}`, `{"background":1}`, `{"background":"true"}`, `{"background":{}}`} {
 			resp, _ := r.post(path, body)
-			refused(t, resp, http.StatusBadRequest, "VALIDATION_FAILED")
+			refused(t, resp, http.StatusUnprocessableEntity, "VALIDATION_FAILED")
 		}
 		for _, body := range []string{`{"background":false}`, `{"background":null}`, `{}`} {
 			if resp, _ := r.post(path, body); resp.StatusCode != http.StatusOK {
@@ -438,4 +438,6 @@ func TestUnpricedIsRefused(t *testing.T) {
 	if _, _, err := gateway.Sent("anthropic", "/v1/messages", []byte(`{"model":"m","tools":[{"type":"web_search_20250305","name":"web_search"}]}`)); err != nil {
 		t.Errorf("Anthropic tells of its searches, and they are priced: %v", err)
 	}
+	resp, _ := newRig(t, nil).post("/gateway/openai/v1/chat/completions", `{"model":"m","service_tier":"priority"}`)
+	refused(t, resp, http.StatusUnprocessableEntity, "VALIDATION_FAILED")
 }
