@@ -2,9 +2,11 @@ package archtest
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -137,5 +139,51 @@ func TestDocsWorkflow(t *testing.T) {
 	}
 	if err := yaml.Unmarshal([]byte(workflow), &in); err != nil || len(in.Jobs["fix"].Steps) != 4 {
 		t.Errorf("%v: %v", in, err)
+	}
+}
+
+// codeGiven is where an error is given its code.
+var codeGiven = regexp.MustCompile(`\b[cC]ode(?::| :?=) *"([A-Z_]+)"`)
+
+// TestOpenAPICodes holds the document's list of codes to those that are answered,
+// the gateway's too.
+func TestOpenAPICodes(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "internal/api/openapi.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "description: 'For programs.")
+	_, rest, _ = strings.Cut(rest, "enum:\n")
+	var listed []string
+	for line := range strings.Lines(rest) {
+		code, ok := strings.CutPrefix(strings.TrimSpace(line), "- ")
+		if !ok {
+			break
+		}
+		listed = append(listed, code)
+	}
+	tree := os.DirFS(root)
+	names, err := goSources(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answered []string
+	for _, name := range names {
+		if !strings.HasPrefix(name, "internal/") || strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		source, err := fs.ReadFile(tree, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range codeGiven.FindAllStringSubmatch(string(source), -1) {
+			answered = append(answered, m[1])
+			if !slices.Contains(listed, m[1]) {
+				t.Errorf("%s answers %s, which openapi.yaml does not list", name, m[1])
+			}
+		}
+	}
+	if len(answered) < len(listed) {
+		t.Errorf("only %d answers with a code were found", len(answered))
 	}
 }
