@@ -104,10 +104,10 @@ const (
 	// ChargeTurn is for how long an intent is its request's alone: longer than
 	// the request takes. Then its job tries, or another request.
 	ChargeTurn = 15 * time.Second
-	// chargeTrust is for how long after its begin a charge may be made. Later it is
+	// ChargeTrust is for how long after its begin a charge may be made. Later it is
 	// only looked for: Stripe answers a repeated request with what it stored for its
 	// key, for a day, also where that was a failure of its own.
-	chargeTrust = time.Hour
+	ChargeTrust = time.Hour
 	// chargeDoubt is for how long after that one that is not there may still be
 	// under way: it was begun just before, or by a node whose clock is behind.
 	chargeDoubt = 5 * time.Minute
@@ -233,7 +233,7 @@ func (f *Fixes) charge(ctx context.Context, x Fix, again, told bool, keep *idemp
 	age := f.now().Sub(x.BegunAt)
 	outcome, err := f.provider.Charge(ctx, Charge{
 		FixID: x.ID, Attempt: x.Attempt, Customer: x.StripeCustomer, Method: x.Method, Cents: x.Cents, Currency: x.Currency,
-		Again: again, Late: age > chargeTrust, Final: age > chargeTrust+chargeDoubt,
+		Again: again, Late: age > ChargeTrust, Final: age > ChargeTrust+chargeDoubt,
 	})
 	if err != nil {
 		return FixResult{}, unsettled(err)

@@ -46,7 +46,7 @@ type StoredEvent struct {
 // ParkedEvents is how many events are parked.
 type ParkedEvents struct {
 	Waiting int // for something that may come
-	Stuck   int // until an operator does something
+	Stuck   int // until an operator does something, or for EventLife
 }
 
 // EventFilter says which events are meant; its zero value: all.
@@ -73,8 +73,8 @@ type Inbox interface {
 	// Revisit queues the events whose wait has ended, and says how many are
 	// parked still.
 	Revisit(ctx context.Context) (queued int, parked ParkedEvents, err error)
-	// SweepEvents removes at most limit events that came EventLife ago and are
-	// settled, or still wait for something, and returns how many it were.
+	// SweepEvents removes at most limit events that came EventLife ago and were
+	// settled, parked or given up so long ago, and returns how many it were.
 	SweepEvents(ctx context.Context, limit int) (int, error)
 	// Cursor returns how far the reconciler has come.
 	Cursor(ctx context.Context) (Cursor, error)
@@ -119,7 +119,7 @@ type InboxAdmin interface {
 	Replay(ctx context.Context, f EventFilter) (int, error)
 }
 
-// EventLife is how long a settled event is kept: Stripe tells of the last 30
+// EventLife is how long an event is kept that nobody works on: Stripe tells of the last 30
 // days, and a second effect of an older event is impossible all the same.
 const EventLife = 90 * 24 * time.Hour
 

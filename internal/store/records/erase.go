@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"gatehouse/internal/account"
+	"gatehouse/internal/billing"
 )
 
 // Erasure is what erasing a customer came to.
@@ -82,12 +83,16 @@ func erase(t Tx, id string, at time.Time) (e Erasure, err error) {
 	_, err = t.Exec("UPDATE customers SET name = '', email = '', email_canonical = 'erased:' || id, company = '', erased_at = $2 WHERE id = $1", id, at.UnixMicro())
 	for _, removal := range []string{
 		"DELETE FROM api_keys WHERE customer_id = $1", "DELETE FROM outcomes WHERE customer_id = $1", "DELETE FROM jobs WHERE subject = $1",
-		"DELETE FROM payment_methods WHERE customer_id = $1", "UPDATE fixes SET external_id = id, repository = '', pull_request = '', begun_at = 0 WHERE customer_id = $1",
+		"DELETE FROM payment_methods WHERE customer_id = $1",
 		"UPDATE grants SET github_job = '', github_run = '' WHERE customer_id = $1",
 	} {
 		if err == nil {
 			_, err = t.Exec(removal, id)
 		}
+	}
+	if err == nil { // a charge under way may come through yet, and nobody may begin one
+		_, err = t.Exec("UPDATE fixes SET external_id = id, repository = '', pull_request = '', begun_at = CASE WHEN begun_at > $2 THEN $2 ELSE begun_at END WHERE customer_id = $1",
+			id, now-billing.ChargeTrust.Microseconds()-1)
 	}
 	if err == nil {
 		err = blank(t, id, "")
