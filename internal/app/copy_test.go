@@ -53,6 +53,7 @@ INSERT INTO subscription_facts (subscription_id, event_id, customer_id, kind, at
 INSERT INTO pro_prices (id) VALUES ('price_1');
 INSERT INTO payment_methods (id, customer_id, attached_at, detached_at) VALUES ('pm_1', '', 0, 1), ('pm_2', '2', 3, 2);
 INSERT INTO payments (id, customer_id, intent, cents, credits, refunded, disputed) VALUES ('in_1', '2', 'pi_1', 59900, 60, 12, 3);
+INSERT INTO disputes (id, customer_id, payment_id, credits, won) VALUES ('dp_1', '2', 'in_1', 3, 0), ('dp_2', '2', 'in_1', 60, 1);
 INSERT INTO fixes (id, customer_id, external_id, repository, pull_request, state, paid_by, cents, currency, balance_after, created_at, attempt, begun_at, tried_at, stripe_customer, method, intent, why) VALUES
 	('f1', '1', 'x', 'r', 'p', 'done', 'credit', 0, 'usd', 3, 1, 0, 0, 0, '', '', '', ''), ('f2', '2', 'x', '', '', 'failed', 'charge', 2900, 'usd', 0, 1, 2, 3, 4, 'cus_2', 'pm_2', 'pi_2', 'card_declined');
 INSERT INTO reconciler (one, since, until, after_event, begun_at) VALUES (1, 2, 3, 'evt_1', 4);
@@ -237,6 +238,8 @@ func (m *move) source(t *testing.T, table string) (all []map[string]any) {
 			row["pro"], row["cancels_at_end"] = row["pro"] == int64(1), row["cancels_at_end"] == int64(1)
 		case "reconciler":
 			row["one"] = int32(1)
+		case "disputes":
+			row["won"] = row["won"] == int64(1)
 		case "provider_keys":
 			row["doomed"] = row["doomed"] == int64(1)
 		case "audit":
@@ -264,7 +267,7 @@ func TestCopyBringsEverythingAndLeavesTheSourceFenced(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string][2]int64{"customers": {3, 3}, "api_keys": {2, 2}, "ledger_entries": {5, 5}, "rate_windows": {2, 2}, "jobs": {3, 3}, "outcomes": {1, 1},
-		"stripe_events": {2, 2}, "subscription_facts": {1, 1}, "pro_prices": {1, 1}, "payment_methods": {2, 2}, "payments": {1, 1}, "fixes": {2, 2}, "reconciler": {1, 1},
+		"stripe_events": {2, 2}, "subscription_facts": {1, 1}, "pro_prices": {1, 1}, "payment_methods": {2, 2}, "payments": {1, 1}, "disputes": {2, 2}, "fixes": {2, 2}, "reconciler": {1, 1},
 		"grants": {1, 1}, "credentials": {2, 2}, "provider_keys": {1, 1}, "holds": {1, 1}, "spending": {2, 2}, "audit": {2, 2}}
 	if diff := cmp.Diff(want, last); diff != "" {
 		t.Errorf("progress (-want +got):\n%s", diff)

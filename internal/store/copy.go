@@ -66,6 +66,7 @@ func Tables() []Table {
 		{"pro_prices", 1, of(Text, "id")},
 		{"payment_methods", 1, slices.Concat(of(Text, "id", "customer_id"), of(Int, "attached_at", "detached_at"))},
 		{"payments", 1, slices.Concat(of(Text, "id", "customer_id", "intent"), of(Int, "cents", "credits", "refunded", "disputed"))},
+		{"disputes", 1, slices.Concat(of(Text, "id", "customer_id", "payment_id"), of(Int, "credits"), of(Bool, "won"))},
 		{"fixes", 1, slices.Concat(
 			of(Text, "id", "customer_id", "external_id", "repository", "pull_request", "state", "paid_by", "currency", "stripe_customer", "method", "intent", "why"),
 			of(Int, "cents", "balance_after", "created_at", "attempt", "begun_at", "tried_at"))},

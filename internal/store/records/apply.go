@@ -294,52 +294,67 @@ func reverse(t Tx, p *purse, c *billing.Change) (string, error) {
 	if credits == 0 {
 		return "what was paid bought no credits", nil
 	}
-	if r.Cents > 0 {
-		cents = r.Cents
-	}
+	cents = max(cents, r.Cents) // a charge may be one of several that paid it
 	// What went back and what is claimed back may be the same money: of a payment
 	// no more is countered than it bought.
-	owed := func() int64 { return min(credits, refunded+disputed) }
-	before := owed()
-	if r.Dispute == "" {
-		part := share(credits, r.To, cents) - share(credits, r.From, cents)
-		if part <= 0 {
-			return "", nil
+	owed := func(disputed int64) int64 { return min(credits, refunded+disputed) }
+	if r.Dispute != "" {
+		did, now, err := dispute(t, p, r, id, share(credits, r.DisputeCents, cents), disputed, owed)
+		if err == nil && now != disputed {
+			_, err = t.Exec("UPDATE payments SET disputed = $2 WHERE id = $1", id, now)
 		}
-		refunded += part
-		did, err := p.take(owed()-before, billing.Refunded, fmt.Sprintf("refund:%s:%d", r.Charge, r.To))
-		if err != nil || did == "" {
-			return did, err
-		}
-		_, err = t.Exec("UPDATE payments SET refunded = $2 WHERE id = $1", id, refunded)
 		return did, err
 	}
-	part := share(credits, r.DisputeCents, cents)
-	if part == 0 {
+	part := share(credits, r.To, cents) - share(credits, r.From, cents)
+	if part <= 0 {
 		return "", nil
 	}
-	disputed += part
-	did, err := p.take(owed()-before, billing.Disputed, "dispute:"+r.Dispute)
-	if err == nil && did == "" { // it was opened before
-		disputed -= part
+	before := owed(disputed)
+	refunded += part
+	did, err := p.take(owed(disputed)-before, billing.Refunded, fmt.Sprintf("refund:%s:%d", r.Charge, r.To))
+	if err != nil || did == "" {
+		return did, err
+	}
+	_, err = t.Exec("UPDATE payments SET refunded = $2 WHERE id = $1", id, refunded)
+	return did, err
+}
+
+// dispute counters so many credits as a dispute is about, or gives them back once
+// it is won. It counts for the most that it was ever said to be about, however its
+// events come, and what is countered is always what all disputes of the payment
+// come to. It returns how many credits they are about now.
+func dispute(t Tx, p *purse, r billing.Reversal, payment string, about, disputed int64, owed func(disputed int64) int64) (did string, now int64, err error) {
+	var was int64
+	var won bool
+	err = t.Row("SELECT credits, won FROM disputes WHERE id = $1", []any{r.Dispute}, &was, &won)
+	known := err == nil
+	if err != nil && !errors.Is(err, sql.ErrNoRows) || won || about == 0 && !known {
+		return "", disputed, err
+	}
+	most, others, reference := max(was, about), disputed-was, "dispute:"+r.Dispute
+	if known {
+		reference = fmt.Sprintf("%s:%d", reference, most)
+	}
+	now = disputed
+	if !known || most > was {
+		if did, err = p.take(owed(others+most)-owed(disputed), billing.Disputed, reference); did == "" && err == nil {
+			others = max(disputed-most, 0) // it was booked before there were rows of disputes
+		} else {
+			now = others + most
+		}
 	}
 	if err == nil && r.Won { // which may be heard before that it was opened
-		var taken int64 // no more is given back, whatever it is about by now
-		if err := t.Row("SELECT coalesce(max(debt - amount), 0) FROM ledger_entries WHERE reference = $1", []any{"dispute:" + r.Dispute}, &taken); err != nil {
-			return did, err
+		var back string
+		if back, err = p.grant(owed(now)-owed(others), billing.DisputeWon, "dispute_won:"+r.Dispute); back != "" {
+			now = others
 		}
-		before, disputed = owed(), disputed-part
-		var won string
-		won, err = p.grant(min(before-owed(), taken), billing.DisputeWon, "dispute_won:"+r.Dispute)
-		if won == "" { // it was won before
-			disputed += part
-		}
-		did = strings.Trim(did+"; "+won, "; ")
+		did = strings.Trim(did+"; "+back, "; ")
 	}
 	if err == nil {
-		_, err = t.Exec("UPDATE payments SET disputed = $2 WHERE id = $1", id, disputed)
+		_, err = t.Exec(`INSERT INTO disputes (id, customer_id, payment_id, credits, won) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (id) DO UPDATE SET credits = excluded.credits, won = excluded.won`, r.Dispute, p.customerID, payment, most, r.Won)
 	}
-	return did, err
+	return did, now, err
 }
 
 // share is how many of some credits a part of their price is, rounded down

@@ -25,6 +25,7 @@ func Purge(t Tx, at, domain, chosen string, args ...any) (done account.Purged, e
 		"DELETE FROM outcomes WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM subscription_facts WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM payment_methods WHERE customer_id IN (SELECT customer_id FROM purges)",
+		"DELETE FROM disputes WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM payments WHERE customer_id IN (SELECT customer_id FROM purges)",
 		"DELETE FROM jobs WHERE kind = 'fix_charge' AND subject IN (SELECT f.id FROM fixes f JOIN purges p ON p.customer_id = f.customer_id)",
 		"DELETE FROM fixes WHERE customer_id IN (SELECT customer_id FROM purges)",

@@ -182,6 +182,11 @@ var moneyTests = []struct {
 	{"refunded in part, then all is disputed", []step{then(bought, 65, 0), then(back(0, 29950), 35, 0), then(disputed("dp", 59900, ""), 5, 0), then(disputed("dp", 59900, "won"), 35, 0)}},
 	{"refunded instead of disputed further", []step{then(bought, 65, 0), then(disputed("dp", 59900, ""), 5, 0), then(back(0, 59900), 5, 0), then(disputed("dp", 59900, "lost"), 5, 0)}},
 	{"two disputes of one payment", []step{then(bought, 65, 0), then(disputed("dp1", 29950, ""), 35, 0), then(disputed("dp2", 59900, ""), 5, 0), then(disputed("dp2", 59900, "won"), 35, 0), then(disputed("dp1", 29950, "won"), 65, 0)}},
+	{"two disputes of one payment, both about all, won in the order in which they came", []step{then(bought, 65, 0), then(disputed("dp1", 59900, ""), 5, 0), then(disputed("dp2", 59900, ""), 5, 0), then(disputed("dp1", 59900, "won"), 5, 0), then(disputed("dp2", 59900, "won"), 65, 0)}},
+	{"two disputes of one payment, the smaller won first", []step{then(bought, 65, 0), then(disputed("dp1", 29950, ""), 35, 0), then(disputed("dp2", 59900, ""), 5, 0), then(disputed("dp1", 29950, "won"), 5, 0), then(disputed("dp2", 59900, "won"), 65, 0)}},
+	{"won about less than it was disputed", []step{then(bought, 65, 0), then(disputed("dp", 59900, ""), 5, 0), then(disputed("dp", 29950, "won"), 65, 0), then(back(0, 59900), 5, 0)}},
+	{"lost about more than it was disputed", []step{then(bought, 65, 0), then(disputed("dp", 29950, ""), 35, 0), then(disputed("dp", 59900, "lost"), 5, 0), then(disputed("dp", 29950, ""), 5, 0)}},
+	{"one of two payments of it is refunded", []step{then(bought, 65, 0), then(charged(back(0, 9984), 9984), 55, 0), then(charged(back(0, 49916), 49916), 6, 0)}},
 	{"what was won settles what it made", []step{then(bought, 65, 0), spends(60, 5, 0), then(disputed("dp", 59900, ""), 0, 55), then(disputed("dp", 59900, "won"), 5, 0)}},
 }
 
@@ -190,6 +195,14 @@ var bought = paid(60)
 func paid(credits int64) billing.Change { return invoice("", "in", "pi", credits) }
 
 func back(from, to int64) billing.Change { return refund("", "pi", from, to) }
+
+// charged is a refund of a charge of so many cents.
+func charged(c billing.Change, cents int64) billing.Change {
+	r := *c.Reversal
+	r.Charge, r.Cents = fmt.Sprint(r.Charge, cents), cents
+	c.Reversal = &r
+	return c
+}
 
 func disputed(id string, cents int64, result string) billing.Change {
 	return dispute(id, "pi", cents, result)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/big"
 	"slices"
 	"strings"
 	"sync"
@@ -96,13 +95,6 @@ var deeds = rapid.Custom(func(t *rapid.T) deed {
 	}
 	return d
 })
-
-// payment is what a model knows of one.
-type payment struct {
-	known              bool
-	refunded, disputed int64
-	taken              map[string]int64 // for each dispute
-}
 
 // simulation does deeds to one customer, and to a model of the customer's ledger.
 type simulation struct {
@@ -237,35 +229,9 @@ func (s *simulation) model(evt string) {
 
 func (s *simulation) payment(intent string) *payment {
 	if s.payments[intent] == nil {
-		s.payments[intent] = &payment{taken: make(map[string]int64)}
+		s.payments[intent] = &payment{disputes: make(map[string]standing)}
 	}
 	return s.payments[intent]
-}
-
-// sixtieth is how many of 60 credits a part of 59900 cents bought.
-func sixtieth(part int64) int64 {
-	return new(big.Int).Div(new(big.Int).Mul(big.NewInt(60), big.NewInt(part)), big.NewInt(59900)).Int64()
-}
-
-func (s *simulation) reverse(p *payment, r billing.Reversal) {
-	// more is by how much more is countered when so much more went back, or less.
-	more := func(refunded, disputed int64) int64 {
-		return min(60, p.refunded+refunded+p.disputed+disputed) - min(60, p.refunded+p.disputed)
-	}
-	if r.Dispute == "" {
-		if part := sixtieth(r.To) - sixtieth(r.From); part > 0 && s.add(-more(part, 0), fmt.Sprintf("refund:%s:%d", r.Charge, r.To)) {
-			p.refunded += part
-		}
-		return
-	}
-	part := sixtieth(r.DisputeCents)
-	if n := more(0, part); s.add(-n, "dispute:"+r.Dispute) {
-		p.disputed += part
-		p.taken[r.Dispute] = n
-	}
-	if r.Won && s.add(min(-more(0, -part), p.taken[r.Dispute]), "dispute_won:"+r.Dispute) {
-		p.disputed -= part
-	}
 }
 
 // add books a fact once.
@@ -394,10 +360,20 @@ func (s *simulation) together(rt *rapid.T, all []deed) {
 	_, _, err := s.Revisit(s.t.Context())
 	done(s.t, err)
 	s.applyAll(rt)
-	// Which of the grants met a debt is the order's to say.
-	maps.DeleteFunc(s.references, func(reference string, _ bool) bool { return strings.HasPrefix(reference, "debt:") })
+	// Which of the grants met a debt is the order's to say, and whether a dispute
+	// grew.
+	of := func(reference string) (of string, theirs bool) {
+		if of, debt := strings.CutPrefix(reference, "debt:"); debt {
+			return of, true
+		}
+		if i := strings.LastIndexByte(reference, ':'); strings.HasPrefix(reference, "dispute:") && i > len("dispute:") {
+			return reference[:i], true
+		}
+		return "", false
+	}
+	maps.DeleteFunc(s.references, func(reference string, _ bool) bool { _, theirs := of(reference); return theirs })
 	for reference := range s.stored() {
-		if of, debt := strings.CutPrefix(reference, "debt:"); debt && s.references[of] {
+		if of, theirs := of(reference); theirs && s.references[of] {
 			s.references[reference] = true
 		}
 	}
