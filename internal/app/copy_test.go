@@ -60,7 +60,7 @@ INSERT INTO reconciler (one, since, until, after_event, begun_at) VALUES (1, 2, 
 INSERT INTO grants VALUES ('g1', '1', 31, 32, 33, 34, 'build', '17');
 INSERT INTO credentials VALUES ('d1', 'g1', '1', 'k1', 'anthropic', 'tok1', x'0a0b', 35, 36, NULL, 'gateway'), ('d2', 'g1', '1', 'k1', 'openai', 'tok2', x'0c', 35, 36, 37, 'provider_expiry');
 INSERT INTO provider_keys VALUES ('d2', 'openai', 'key_1', 37, 1);
-INSERT INTO holds VALUES ('h1', 'g1', '1', 38, 39);
+INSERT INTO holds (id, grant_id, customer_id, key_id, credential_id, provider, model, micro, lapses_at) VALUES ('h1', 'g1', '1', 'k1', 'd1', 'anthropic', 'claude', 38, 39);
 INSERT INTO spending VALUES ('1', 20000, 40), ('1', 20001, 41);
 INSERT INTO audit VALUES ('a1', 42, '1', 'k1', 'd1', 'g1', 'call', 'anthropic', 'claude', 1, 43, 44, 45, 1, 'done', ''), ('a2', 46, '1', '', '', '', 'report', 'openai', '', 2, 3, 0, 0, 0, '', 'j');
 UPDATE customers SET day_budget = 47 WHERE id = '1';

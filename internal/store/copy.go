@@ -75,7 +75,7 @@ func Tables() []Table {
 		{"credentials", 1, slices.Concat(
 			of(Text, "id", "grant_id", "customer_id", "key_id", "provider", "public_id", "enforcement"), of(Bytes, "hash"), of(Int, "created_at", "expires_at", "revoked_at"))},
 		{"provider_keys", 1, slices.Concat(of(Text, "id", "provider", "key_id"), of(Int, "sweep_at"), of(Bool, "doomed"))},
-		{"holds", 1, slices.Concat(of(Text, "id", "grant_id", "customer_id"), of(Int, "micro", "lapses_at"))},
+		{"holds", 1, slices.Concat(of(Text, "id", "grant_id", "customer_id", "key_id", "credential_id", "provider", "model", "node"), of(Int, "micro", "lapses_at"))},
 		{"spending", 2, slices.Concat(of(Text, "customer_id"), of(Int, "day", "micro"))},
 		{"audit", 1, slices.Concat(
 			of(Text, "id", "customer_id", "key_id", "credential_id", "grant_id", "action", "provider", "model", "outcome", "job"),

@@ -66,7 +66,10 @@ func (m *Meter) Reserve(ctx context.Context, l *gateway.Lease, c *gateway.Call) 
 	if err != nil {
 		return gateway.Reservation{}, fmt.Errorf("make hold id: %w", err)
 	}
-	h := Hold{ID: id.String(), GrantID: l.GrantID, CustomerID: l.CustomerID, Micro: m.most(c)}
+	h := Hold{
+		ID: id.String(), CustomerID: l.CustomerID, KeyID: l.KeyID, CredentialID: l.CredentialID, GrantID: l.GrantID,
+		Provider: Provider(c.Provider), Model: storable(c.Model), Micro: m.most(c),
+	}
 	if h.Micro == 0 {
 		return gateway.Reservation{}, nil
 	}

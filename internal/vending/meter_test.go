@@ -77,7 +77,9 @@ func TestReservedIsTheWorstThatACallMayCost(t *testing.T) {
 			c.Started = time.Now()
 			r, err := m.Reserve(t.Context(), lease, &c)
 			done(t, err)
-			want := vending.Hold{ID: r.ID, GrantID: "grant", CustomerID: "customer", Micro: test.want}
+			want := vending.Hold{
+				ID: r.ID, CustomerID: "customer", KeyID: "key", CredentialID: "credential", GrantID: "grant", Provider: vending.OpenAI, Model: c.Model, Micro: test.want,
+			}
 			if r.MicroUSD != test.want || s.holds[r.ID] != want {
 				t.Errorf("%s: reserved %+v, held %+v, want %d", test.name, r, s.holds[r.ID], test.want)
 			}

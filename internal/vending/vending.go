@@ -187,12 +187,16 @@ type Spending struct {
 	Reservation string // "" when nothing was set aside
 }
 
-// Hold is money set aside for a call.
+// Hold is money set aside for a call, by what the trail will say of it.
 type Hold struct {
-	ID         string // UUIDv7
-	GrantID    string
-	CustomerID string
-	Micro      int64
+	ID           string // UUIDv7
+	CustomerID   string
+	KeyID        string
+	CredentialID string
+	GrantID      string
+	Provider     Provider
+	Model        string // that was asked for
+	Micro        int64
 }
 
 // Used is what a customer used at a provider in a period.

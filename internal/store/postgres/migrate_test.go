@@ -16,6 +16,7 @@ import (
 	"gatehouse/internal/store"
 	"gatehouse/internal/store/postgres"
 	"gatehouse/internal/store/postgres/pgtest"
+	"gatehouse/internal/store/storetest"
 	"gatehouse/internal/vending"
 )
 
@@ -164,6 +165,19 @@ func TestTwoVersionsOnOneDatabase(t *testing.T) {
 	execute(t, c, "UPDATE cluster SET least_schema = 900")
 	for _, migrate := range []bool{false, true} {
 		refused(t, postgres.Options{URL: url, Serve: true, Migrate: migrate}, recovery, "version 900", "newer version")
+	}
+}
+
+// A node of an older version sets money aside though the schema is the newest.
+func TestOlderNodesHoldMoney(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	c := connect(t, url)
+	for _, statement := range storetest.OlderHolds {
+		execute(t, c, statement)
+	}
+	if left := ask[string](t, url, "SELECT string_agg(id || ' ' || lapses_at, ',') FROM holds"); left != "2 3" {
+		t.Errorf("what they left is %q", left)
 	}
 }
 

@@ -37,8 +37,8 @@ func Hold(t Tx, h vending.Hold, life time.Duration) error {
 	if _, err := t.Exec("DELETE FROM holds WHERE customer_id = $1 AND lapses_at <= $2", h.CustomerID, now); err != nil {
 		return err
 	}
-	_, err = t.Exec("INSERT INTO holds (id, grant_id, customer_id, micro, lapses_at) VALUES ($1, $2, $3, $4, $5)", h.ID, h.GrantID, h.CustomerID, h.Micro, now+life.Microseconds())
-	return err
+	return t.Put("INSERT INTO holds (id, grant_id, customer_id, key_id, credential_id, provider, model, micro, lapses_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+		h.ID, h.GrantID, h.CustomerID, h.KeyID, h.CredentialID, string(h.Provider), h.Model, h.Micro, now+life.Microseconds())
 }
 
 // overBudget refuses a call that may cost more than is left beside others under

@@ -12,6 +12,7 @@ import (
 
 	"gatehouse/internal/account"
 	"gatehouse/internal/store"
+	"gatehouse/internal/store/storetest"
 )
 
 // Two customers of a load test, the second known to Stripe, and one other.
@@ -131,6 +132,15 @@ func TestAboutReadsTheSettingsInEffect(t *testing.T) {
 	if got, err := s.About(t.Context()); err != nil || got.Settings["cache_size"] != "7" {
 		t.Errorf("after a change: %+v, %v", got, err)
 	}
+	closed(t, s)
+}
+
+// A node of an older version sets money aside beside `migrate up`.
+func TestOlderNodesHoldMoney(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	s := open(t, Options{Path: path})
+	execute(t, path, strings.Join(storetest.OlderHolds, ";"))
+	wantLeft(t, s, "id || ' ' || lapses_at AS x FROM holds", "2 3")
 	closed(t, s)
 }
 

@@ -32,7 +32,7 @@ func leaseOf(t testing.TB, b Backend, i vending.Issue) vending.Lease {
 
 func hold(t testing.TB, l vending.Lease, micro int64) vending.Hold {
 	t.Helper()
-	return vending.Hold{ID: newID(t), GrantID: l.GrantID, CustomerID: l.CustomerID, Micro: micro}
+	return vending.Hold{ID: newID(t), CustomerID: l.CustomerID, KeyID: l.KeyID, CredentialID: l.CredentialID, GrantID: l.GrantID, Provider: l.Provider, Model: "gpt-5", Micro: micro}
 }
 
 // spending is a call under a lease, that ends now.
