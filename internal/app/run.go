@@ -186,7 +186,8 @@ func (a *App) drain(ctx context.Context) error {
 // database's time.
 const sweepSome = 500
 
-// sweep removes unused rate windows, and outcomes past their day, now and then.
+// sweep removes unused rate windows and what is past its time, and books calls that
+// were lost, now and then.
 func (a *App) sweep(ctx context.Context) {
 	windows := make(map[ratelimit.Name]time.Duration)
 	for name, p := range a.config.Policies {
@@ -213,6 +214,9 @@ func (a *App) sweep(ctx context.Context) {
 		}
 		if err := sweepAll(ctx, a.store.SweepEvents); err != nil && ctx.Err() == nil {
 			a.log.WarnContext(ctx, "old events could not be swept", "err", err)
+		}
+		if err := a.meter.BookLost(ctx); err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "calls of nodes that died could not be booked", "err", err)
 		}
 	}
 }

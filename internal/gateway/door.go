@@ -103,4 +103,5 @@ const (
 	Revoked  Outcome = "revoked"  // its lease was revoked or expired meanwhile
 	Overdue  Outcome = "overdue"  // the provider fell silent for too long
 	Shutdown Outcome = "shutdown" // this node stopped
+	Lost     Outcome = "lost"     // its node died, and nobody knows: the meter's, not a gateway's
 )

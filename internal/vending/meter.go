@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,7 +19,8 @@ import (
 
 const (
 	// holdLife is for how long a hold stands without being kept: those of a node
-	// that died lapse then. keepEvery is how often a node keeps its own.
+	// that died lapse then, and count until they are booked. keepEvery is how often
+	// a node keeps its own.
 	holdLife  = 30 * time.Second
 	keepEvery = 10 * time.Second
 	// settleSome is how many calls are booked at once, and maxUnsettled how many
@@ -53,6 +53,7 @@ type Meter struct {
 	queue   chan Spending
 	done    chan struct{}
 	booking sync.RWMutex // by those who may put something into the queue
+	there   bool         // the database was, when BookLost was last called
 }
 
 // NewMeter returns a meter. ended is told of each call.
@@ -85,7 +86,7 @@ func (m *Meter) Reserve(ctx context.Context, l *gateway.Lease, c *gateway.Call) 
 	cancel()
 	<-m.turns
 	if err != nil {
-		m.holds.Delete(h.ID) // if it was written all the same it lapses
+		m.holds.Delete(h.ID) // if it was written all the same it lapses, and is booked
 	}
 	if f, ok := errors.AsType[*fault.Error](err); ok && f.Kind == fault.PaymentRequired {
 		m.book(Spending{Audit: m.row(l, c, Refusing, f.Code)})
@@ -160,6 +161,9 @@ func (m *Meter) Settle(_ context.Context, l *gateway.Lease, c *gateway.Call, u g
 	if u.Model != "" {
 		row.Model = storable(u.Model)
 	}
+	if r.ID != "" {
+		row.ID = r.ID
+	}
 	m.book(Spending{Audit: row, Reservation: r.ID})
 }
 
@@ -200,30 +204,6 @@ func (m *Meter) Run(ctx context.Context) {
 			m.booking.Lock() // from here on nothing is queued
 			m.booking.Unlock()
 			m.last()
-			return
-		}
-	}
-}
-
-func (m *Meter) keep(ctx context.Context) {
-	tick := time.NewTicker(keepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			var ids []string
-			m.holds.Range(func(id, _ any) bool {
-				ids = append(ids, id.(string))
-				return true
-			})
-			if len(ids) == 0 { // an idle node writes nothing
-				continue
-			}
-			slices.Sort(ids) // so that two writers never wait for each other in a circle
-			if err := m.store.KeepHolds(ctx, ids, holdLife); err != nil && ctx.Err() == nil {
-				m.log.WarnContext(ctx, "money held for calls under way may lapse", "err", err)
-			}
-		case <-ctx.Done():
 			return
 		}
 	}

@@ -131,7 +131,7 @@ func TestSettledCallIsBookedAndItsHoldReleased(t *testing.T) {
 		synctest.Wait()
 		got := s.calls()["gpt-2"]
 		want := vending.Spending{Reservation: r.ID, Audit: vending.Audit{
-			ID: got.ID, At: time.Now(), CustomerID: "customer", KeyID: "key", CredentialID: "credential", GrantID: "grant", Action: vending.Calling, Provider: vending.OpenAI,
+			ID: r.ID, At: time.Now(), CustomerID: "customer", KeyID: "key", CredentialID: "credential", GrantID: "grant", Action: vending.Calling, Provider: vending.OpenAI,
 			Model: "gpt-2", Requests: 1, InputTokens: 10, OutputTokens: 5, Cost: 1 + 1 + 6 + 16 + 50 + 10_000, Estimated: true, Outcome: "cut",
 		}}
 		if got != want || len(s.holds) != 0 {
@@ -313,14 +313,18 @@ func TestQueueIsBounded(t *testing.T) {
 
 func TestEachCallsEndIsTold(t *testing.T) {
 	var told []string
-	m := vending.NewMeter(newShelf(), billing.Prices{}, time.Now, quiet(), func(provider string, o gateway.Outcome, estimated bool) {
+	s := newShelf()
+	m := vending.NewMeter(s, billing.Prices{}, time.Now, quiet(), func(provider string, o gateway.Outcome, estimated bool) {
 		told = append(told, provider+" "+string(o))
 		if !estimated {
 			t.Error("it was estimated")
 		}
 	})
 	m.Settle(t.Context(), lease, call("gpt"), gateway.Usage{Outcome: gateway.Left, Estimated: true}, gateway.Reservation{})
-	if len(told) != 1 || told[0] != "openai left" {
+	done(t, m.BookLost(t.Context()))
+	s.lost = []vending.Audit{{Provider: vending.Anthropic}}
+	done(t, m.BookLost(t.Context()))
+	if len(told) != 2 || told[0] != "openai left" || told[1] != "anthropic lost" {
 		t.Errorf("told %v", told)
 	}
 }

@@ -35,6 +35,8 @@ type shelf struct {
 	groups  []int
 	poison  string // the model of which no call can be booked
 	reports []vending.Report
+
+	lost []vending.Audit // calls of nodes that died
 }
 
 func newShelf() *shelf {
@@ -145,6 +147,16 @@ func (s *shelf) KeepHolds(context.Context, []string, time.Duration) error {
 	defer s.mu.Unlock()
 	s.kept++
 	return s.away
+}
+
+func (s *shelf) BookLost(_ context.Context, limit int) (booked []vending.Audit, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away == nil {
+		n := min(limit, len(s.lost))
+		booked, s.lost = s.lost[:n], s.lost[n:]
+	}
+	return booked, s.away
 }
 
 // Settle books all or none.

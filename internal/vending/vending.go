@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"gatehouse/internal/apikey"
+	"gatehouse/internal/gateway"
 	"gatehouse/internal/idempotency"
 )
 
@@ -184,8 +185,15 @@ type Audit struct {
 // Spending is a call that is settled.
 type Spending struct {
 	Audit
-	Reservation string // "" when nothing was set aside
+	// Reservation is the hold's id, "" when nothing was set aside. The row has the
+	// same id, as it has where the call is booked as lost: the first of the two counts.
+	Reservation string
 }
+
+// LostAfter is for how long a hold must have lapsed until its call is booked as
+// lost. A node that is away from the database for less comes back and books what
+// its calls came to.
+const LostAfter = 5 * time.Minute
 
 // Hold is money set aside for a call, by what the trail will say of it.
 type Hold struct {
@@ -197,6 +205,15 @@ type Hold struct {
 	Provider     Provider
 	Model        string // that was asked for
 	Micro        int64
+}
+
+// Lost is the call that the hold is for, when nobody is left to say what it came
+// to. It ended before the hold lapsed, and may have cost all that was held.
+func (h Hold) Lost(lapsed time.Time) Audit {
+	return Audit{
+		ID: h.ID, At: lapsed, CustomerID: h.CustomerID, KeyID: h.KeyID, CredentialID: h.CredentialID, GrantID: h.GrantID,
+		Action: Calling, Provider: h.Provider, Model: h.Model, Requests: 1, Cost: h.Micro, Estimated: true, Outcome: string(gateway.Lost),
+	}
 }
 
 // Used is what a customer used at a provider in a period.
@@ -242,8 +259,12 @@ type Store interface {
 	// left beside what is spent and held; beyond it is fault.PaymentRequired.
 	Hold(ctx context.Context, h Hold, life time.Duration) error
 	// KeepHolds makes holds last on for a while; their ids are sorted. Those that
-	// lapsed stay lapsed.
+	// are gone stay gone.
 	KeepHolds(ctx context.Context, ids []string, life time.Duration) error
+	// BookLost books at most limit calls whose holds lapsed LostAfter ago or more,
+	// at what was held for them, and returns them. With limit 0 it only asks the
+	// database.
+	BookLost(ctx context.Context, limit int) ([]Audit, error)
 	// Settle books calls and lets go of what was held for them. Booked again, a
 	// row of the same id changes nothing. A row of no time gets the database's.
 	Settle(ctx context.Context, calls []Spending) error

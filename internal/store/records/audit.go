@@ -70,11 +70,12 @@ func jobOf(r vending.Report) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// UsedBetween sums up a customer's calls.
+// UsedBetween sums up a customer's calls. A lost one of an older version has no
+// provider.
 func UsedBetween(r Reader, customerID string, start, end time.Time) (map[vending.Provider]vending.Used, error) {
 	used := make(map[vending.Provider]vending.Used)
 	err := r.Each(`SELECT provider, CAST(sum(requests) AS bigint), CAST(sum(input_tokens) AS bigint), CAST(sum(output_tokens) AS bigint)
-		FROM audit WHERE customer_id = $1 AND at >= $2 AND at < $3 AND action = 'call' GROUP BY provider`,
+		FROM audit WHERE customer_id = $1 AND at >= $2 AND at < $3 AND action = 'call' AND provider <> '' GROUP BY provider`,
 		[]any{customerID, start.UnixMicro(), end.UnixMicro()}, func(scan Scan) error {
 			var p vending.Provider
 			var u vending.Used

@@ -12,7 +12,8 @@ import (
 	"gatehouse/internal/vending"
 )
 
-// Hold sets money aside within what the grant and the customer's day have left.
+// Hold sets money aside within what the grant and the customer's day have left. What
+// is held counts until it is booked or let go of, also when it has lapsed.
 func Hold(t Tx, h vending.Hold, life time.Duration) error {
 	if _, err := t.Lock(h.CustomerID); err != nil {
 		return err
@@ -23,9 +24,9 @@ func Hold(t Tx, h vending.Hold, life time.Duration) error {
 	}
 	var limit, spent, heldOfGrant, heldOfDay, spentOfDay int64
 	var budget *int64
-	err = t.Row(`SELECT g.cap, g.spent, c.day_budget, (SELECT coalesce(CAST(sum(micro) AS bigint), 0) FROM holds WHERE grant_id = g.id AND customer_id = c.id AND lapses_at > $3),
-		(SELECT coalesce(CAST(sum(micro) AS bigint), 0) FROM holds WHERE customer_id = c.id AND lapses_at > $3), coalesce((SELECT micro FROM spending WHERE customer_id = c.id AND day = $4), 0)
-		FROM grants g JOIN customers c ON c.id = g.customer_id WHERE g.id = $1 AND c.id = $2`, []any{h.GrantID, h.CustomerID, now, dayOf(now)}, &limit, &spent, &budget, &heldOfGrant, &heldOfDay, &spentOfDay)
+	err = t.Row(`SELECT g.cap, g.spent, c.day_budget, (SELECT coalesce(CAST(sum(micro) AS bigint), 0) FROM holds WHERE grant_id = g.id AND customer_id = c.id),
+		(SELECT coalesce(CAST(sum(micro) AS bigint), 0) FROM holds WHERE customer_id = c.id), coalesce((SELECT micro FROM spending WHERE customer_id = c.id AND day = $3), 0)
+		FROM grants g JOIN customers c ON c.id = g.customer_id WHERE g.id = $1 AND c.id = $2`, []any{h.GrantID, h.CustomerID, dayOf(now)}, &limit, &spent, &budget, &heldOfGrant, &heldOfDay, &spentOfDay)
 	switch {
 	case err != nil:
 		return missing(err, "There is no such grant.")
@@ -33,9 +34,6 @@ func Hold(t Tx, h vending.Hold, life time.Duration) error {
 		return overBudget("this credential's exchange", h.Micro, limit-spent-heldOfGrant)
 	case budget != nil && h.Micro > *budget-spentOfDay-heldOfDay:
 		return overBudget("your account for today", h.Micro, *budget-spentOfDay-heldOfDay)
-	}
-	if _, err := t.Exec("DELETE FROM holds WHERE customer_id = $1 AND lapses_at <= $2", h.CustomerID, now); err != nil {
-		return err
 	}
 	return t.Put("INSERT INTO holds (id, grant_id, customer_id, key_id, credential_id, provider, model, micro, lapses_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
 		h.ID, h.GrantID, h.CustomerID, h.KeyID, h.CredentialID, string(h.Provider), h.Model, h.Micro, now+life.Microseconds())
@@ -52,21 +50,52 @@ func overBudget(whose string, most, left int64) *fault.Error {
 // dayOf is the day of a time, since the epoch.
 func dayOf(us int64) int64 { return us / (24 * time.Hour).Microseconds() }
 
-// KeepHolds makes holds last on.
+// KeepHolds makes holds last on, those too that lapsed and are still there.
 func KeepHolds(t Tx, ids []string, life time.Duration) error {
 	now, err := t.Now()
 	for _, id := range ids {
 		if err == nil {
-			_, err = t.Exec("UPDATE holds SET lapses_at = $2 WHERE id = $1 AND lapses_at > $3", id, now+life.Microseconds(), now)
+			err = t.Put("UPDATE holds SET lapses_at = $2 WHERE id = $1", id, now+life.Microseconds())
 		}
 	}
 	return err
 }
 
-// SettleCalls books calls, each once. The rows of the trail wait for nobody; then
-// what was spent moves at once with what was held, so that who sets money aside
-// sees both or neither. All is done in an order in which two nodes never wait for
-// each other in a circle.
+// LostCalls finds calls whose holds lapsed long ago, as they are to be booked.
+func LostCalls(r Reader, limit int) ([]vending.Audit, error) {
+	now, err := r.Now()
+	if err != nil {
+		return nil, err
+	}
+	return List(r, "SELECT id, customer_id, key_id, credential_id, grant_id, provider, model, micro, lapses_at FROM holds WHERE lapses_at <= $1 ORDER BY id LIMIT $2",
+		[]any{now - vending.LostAfter.Microseconds(), limit}, func(scan Scan) (vending.Audit, error) {
+			var h vending.Hold
+			var lapsed int64
+			err := scan(&h.ID, &h.CustomerID, &h.KeyID, &h.CredentialID, &h.GrantID, &h.Provider, &h.Model, &h.Micro, &lapsed)
+			return h.Lost(Instant(lapsed)), err
+		})
+}
+
+// BookLost books calls that LostCalls found and whose holds are still as they were
+// found: who takes a hold away books its call. It returns those.
+func BookLost(t Tx, found []vending.Audit) (booked []vending.Audit, err error) {
+	var calls []vending.Spending
+	for _, a := range found {
+		n, err := t.Exec("DELETE FROM holds WHERE id = $1 AND lapses_at = $2", a.ID, a.At.UnixMicro())
+		if err != nil {
+			return nil, err
+		}
+		if n == 1 {
+			booked, calls = append(booked, a), append(calls, vending.Spending{Audit: a})
+		}
+	}
+	return booked, SettleCalls(t, calls)
+}
+
+// SettleCalls books calls, each once. What was spent moves at once with what was
+// held, so that who sets money aside sees both or neither. All is done in an order
+// in which two nodes never wait for each other in a circle: holds, rows of the
+// trail, and then grants and days, which others wait for most.
 func SettleCalls(t Tx, calls []vending.Spending) error {
 	type day struct {
 		customerID string
@@ -74,6 +103,17 @@ func SettleCalls(t Tx, calls []vending.Spending) error {
 	}
 	grants, days := make(map[string]int64), make(map[day]int64)
 	var holds []string
+	for _, c := range calls {
+		if c.Reservation != "" {
+			holds = append(holds, c.Reservation)
+		}
+	}
+	slices.Sort(holds)
+	for _, id := range holds {
+		if err := t.Put("DELETE FROM holds WHERE id = $1", id); err != nil {
+			return err
+		}
+	}
 	calls = slices.Clone(calls)
 	slices.SortFunc(calls, func(a, b vending.Spending) int { return cmp.Compare(a.ID, b.ID) })
 	for _, c := range calls {
@@ -92,9 +132,6 @@ func SettleCalls(t Tx, calls []vending.Spending) error {
 			grants[c.GrantID] += c.Cost
 			days[day{c.CustomerID, dayOf(c.At.UnixMicro())}] += c.Cost
 		}
-		if c.Reservation != "" {
-			holds = append(holds, c.Reservation)
-		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(grants)) {
 		if _, err := t.Exec("UPDATE grants SET spent = spent + $2 WHERE id = $1", id, grants[id]); err != nil {
@@ -106,12 +143,6 @@ func SettleCalls(t Tx, calls []vending.Spending) error {
 	}) {
 		if _, err := t.Exec("INSERT INTO spending (customer_id, day, micro) VALUES ($1, $2, $3) ON CONFLICT (customer_id, day) DO UPDATE SET micro = spending.micro + excluded.micro",
 			d.customerID, d.number, days[d]); err != nil {
-			return err
-		}
-	}
-	slices.Sort(holds)
-	for _, id := range holds {
-		if _, err := t.Exec("DELETE FROM holds WHERE id = $1", id); err != nil {
 			return err
 		}
 	}

@@ -320,6 +320,15 @@ func (c Calls) KeepHolds(ctx context.Context, ids []string, life time.Duration) 
 	return c.runner.Write(ctx, "keep_holds", func(t Tx) error { return KeepHolds(t, ids, life) })
 }
 
+// BookLost implements vending.Store. Mostly there is nothing to book.
+func (c Calls) BookLost(ctx context.Context, limit int) ([]vending.Audit, error) {
+	found, err := Read(ctx, c.runner, "find_lost_calls", func(r Reader) ([]vending.Audit, error) { return LostCalls(r, limit) })
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	return Write(ctx, c.runner, "book_lost_calls", func(t Tx) ([]vending.Audit, error) { return BookLost(t, found) })
+}
+
 // Settle implements vending.Store.
 func (c Calls) Settle(ctx context.Context, calls []vending.Spending) error {
 	return c.runner.Write(ctx, "settle_calls", func(t Tx) error { return SettleCalls(t, calls) })

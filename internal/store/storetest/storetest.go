@@ -91,6 +91,7 @@ func Run(t *testing.T, open func(testing.TB) Backend) {
 		{"Vending", vendingTests},
 		{"Ending", endingTests},
 		{"Budgets", budgetTests},
+		{"Lost", lostTests},
 		{"ProviderKeys", providerKeyTests},
 		{"Refused", refusedTests},
 		{"Model", modelTests},
