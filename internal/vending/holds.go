@@ -8,6 +8,10 @@ import (
 	"gatehouse/internal/gateway"
 )
 
+// keepSome is how many holds one transaction keeps: all of thousands would take
+// longer than a call of the store's may, and then none were kept.
+const keepSome = 200
+
 // keep keeps what is held for calls under way.
 func (m *Meter) keep(ctx context.Context) {
 	tick := time.NewTicker(keepEvery)
@@ -24,17 +28,23 @@ func (m *Meter) keep(ctx context.Context) {
 	}
 }
 
-func (m *Meter) renew(ctx context.Context) error {
-	var ids []string
+// renew keeps what it can, and returns the last error.
+func (m *Meter) renew(ctx context.Context) (err error) {
+	var ids []string // an idle node has none, and writes nothing
 	m.holds.Range(func(id, _ any) bool {
 		ids = append(ids, id.(string))
 		return true
 	})
-	if len(ids) == 0 { // an idle node writes nothing
-		return nil
-	}
 	slices.Sort(ids) // so that two writers never wait for each other in a circle
-	return m.store.KeepHolds(ctx, ids, holdLife)
+	for some := range slices.Chunk(ids, keepSome) {
+		if failed := m.store.KeepHolds(ctx, some, holdLife); failed != nil {
+			err = failed
+		}
+		if ctx.Err() != nil { // a node that stops does not wait
+			break
+		}
+	}
+	return err
 }
 
 // BookLost books the calls of nodes that died, of any node, and is called now and

@@ -256,15 +256,17 @@ func (m *Meter) settle(ctx context.Context, calls []Spending) {
 	}
 }
 
-// release lets go of what was held for calls that are booked.
+// release keeps what was held for calls no longer.
 func (m *Meter) release(calls []Spending) {
 	for _, c := range calls {
 		m.holds.Delete(c.Reservation)
 	}
 }
 
-// lost says all of calls that will never be booked.
+// lost says all of calls that this node will never book. What was held for them is
+// kept no longer, so that it is booked once it has lapsed.
 func (m *Meter) lost(calls []Spending, err error) {
+	m.release(calls)
 	for _, c := range calls {
 		m.log.Error("a call was not booked", "id", c.ID, "customer", c.CustomerID, "credential", c.CredentialID, "grant", c.GrantID,
 			"provider", string(c.Provider), "model", c.Model, "input_tokens", c.InputTokens, "output_tokens", c.OutputTokens, "cost", c.Cost, "err", err)

@@ -36,7 +36,8 @@ type shelf struct {
 	poison  string // the model of which no call can be booked
 	reports []vending.Report
 
-	lost []vending.Audit // calls of nodes that died
+	lost  []vending.Audit          // calls of nodes that died
+	keeps func(ids []string) error // what is said of ids that are to be kept; nil: yes
 }
 
 func newShelf() *shelf {
@@ -142,10 +143,13 @@ func (s *shelf) Hold(_ context.Context, h vending.Hold, _ time.Duration) error {
 	return s.away
 }
 
-func (s *shelf) KeepHolds(context.Context, []string, time.Duration) error {
+func (s *shelf) KeepHolds(_ context.Context, ids []string, _ time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.kept++
+	if s.away == nil && s.keeps != nil {
+		return s.keeps(ids)
+	}
 	return s.away
 }
 
