@@ -3,16 +3,80 @@ package vending
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"gatehouse/internal/gateway"
 )
 
-// keepSome is how many holds one transaction keeps: all of thousands would take
-// longer than a call of the store's may, and then none were kept.
-const keepSome = 200
+const (
+	// keepSome is how many holds one transaction keeps, or lets go of: all of
+	// thousands would take longer than a call of the store's may, and then none were
+	// kept.
+	keepSome = 200
+	// doubtFor is for how long a hold is in doubt before it is let go of: a commit
+	// whose answer did not come may be under way yet.
+	doubtFor = 10 * time.Second
+	// maxDoubts bounds how many are remembered: those of the beginning of an outage,
+	// since later ones do not even reach the database.
+	maxDoubts = 1000
+)
 
-// keep keeps what is held for calls under way.
+// doubts are holds of no call that may be written all the same. Left alone they
+// would be booked as lost calls.
+type doubts struct {
+	mu    sync.Mutex
+	since map[string]time.Time
+}
+
+func (d *doubts) add(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.since == nil {
+		d.since = make(map[string]time.Time)
+	}
+	if len(d.since) < maxDoubts {
+		d.since[id] = time.Now()
+	}
+}
+
+// after lists those that were in doubt for a while.
+func (d *doubts) after(age time.Duration) (ids []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id, since := range d.since {
+		if time.Since(since) >= age {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func (d *doubts) remove(ids []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, id := range ids {
+		delete(d.since, id)
+	}
+}
+
+// letGo removes what there is of holds that were in doubt for a while. Where that
+// fails they stay in doubt.
+func (m *Meter) letGo(ctx context.Context, age time.Duration) {
+	for some := range slices.Chunk(m.doubts.after(age), keepSome) {
+		releases := make([]Spending, len(some))
+		for i, id := range some {
+			releases[i].Reservation = id
+		}
+		if m.store.Settle(ctx, releases) != nil {
+			return
+		}
+		m.doubts.remove(some)
+	}
+}
+
+// keep keeps what is held for calls under way, and lets go of what may be held for
+// none.
 func (m *Meter) keep(ctx context.Context) {
 	tick := time.NewTicker(keepEvery)
 	defer tick.Stop()
@@ -22,6 +86,7 @@ func (m *Meter) keep(ctx context.Context) {
 			if err := m.renew(ctx); err != nil && ctx.Err() == nil {
 				m.log.WarnContext(ctx, "money held for calls under way may lapse", "err", err)
 			}
+			m.letGo(ctx, doubtFor)
 		case <-ctx.Done():
 			return
 		}

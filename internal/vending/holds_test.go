@@ -7,9 +7,82 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/internal/fault"
 	"gatehouse/internal/gateway"
 	"gatehouse/internal/vending"
 )
+
+// counted is what a shelf holds, has booked and was asked to keep or settle.
+type counted struct{ held, booked, kept, groups int }
+
+func count(s *shelf) (n counted) {
+	s.do(func() { n = counted{len(s.holds), len(s.booked), s.kept, len(s.groups)} })
+	return n
+}
+
+func TestHoldOfUnknownOutcomeIsLetGoOf(t *testing.T) {
+	fails := func(t *testing.T, m *vending.Meter, s *shelf) {
+		t.Helper()
+		s.setAway(errAway)
+		_, err := m.Reserve(t.Context(), lease, call("gpt"))
+		if wantFault(t, err, fault.Unavailable, ""); count(s).held != 1 {
+			t.Fatal("it was not written all the same")
+		}
+	}
+	withMeter(t, func(t *testing.T, m *vending.Meter, s *shelf, _ func()) {
+		fails(t, m, s)
+		pass(time.Minute)
+		s.setAway(nil)
+		pass(10 * time.Second)
+		soon := count(s)
+		pass(65 * time.Second) // between two looks
+		if later := count(s); later != soon || later != (counted{groups: soon.groups}) {
+			t.Errorf("it came to %+v, and then to %+v", soon, later)
+		}
+		fails(t, m, s)
+		s.setAway(nil)
+		if pass(9 * time.Second); count(s).held != 1 {
+			t.Error("let go of while it could still come to be")
+		}
+		if pass(11 * time.Second); count(s).held != 0 {
+			t.Error("it is still held")
+		}
+	})
+	withMeter(t, func(t *testing.T, m *vending.Meter, s *shelf, stop func()) {
+		fails(t, m, s)
+		s.setAway(nil)
+		if stop(); count(s).held != 0 {
+			t.Error("it is held when the node has stopped")
+		}
+	})
+}
+
+func TestHoldsInDoubtAreBounded(t *testing.T) {
+	withMeter(t, func(t *testing.T, m *vending.Meter, s *shelf, _ func()) {
+		s.setAway(errAway)
+		for range 3000 {
+			_, err := m.Reserve(t.Context(), lease, call("gpt"))
+			wantFault(t, err, fault.Unavailable, "")
+		}
+		s.setAway(nil)
+		pass(time.Minute)
+		if n := count(s); n != (counted{held: 2000, groups: 5}) {
+			t.Errorf("it came to %+v", n)
+		}
+	})
+}
+
+func TestHoldThatIsRefusedIsInNoDoubt(t *testing.T) {
+	withMeter(t, func(t *testing.T, m *vending.Meter, s *shelf, _ func()) {
+		s.over = true
+		_, err := m.Reserve(t.Context(), lease, call("gpt"))
+		wantFault(t, err, fault.PaymentRequired, "")
+		pass(time.Minute)
+		if n := count(s); n != (counted{booked: 1, groups: 1}) {
+			t.Errorf("it came to %+v", n)
+		}
+	})
+}
 
 func TestHoldsAreKeptSomeAtATime(t *testing.T) {
 	log := withMeter(t, func(t *testing.T, m *vending.Meter, s *shelf, _ func()) {

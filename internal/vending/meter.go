@@ -50,6 +50,7 @@ type Meter struct {
 
 	turns   chan struct{} // taken while money is set aside
 	holds   sync.Map      // ids of what is held for calls under way
+	doubts  doubts        // and of what may be held for none
 	queue   chan Spending
 	done    chan struct{}
 	booking sync.RWMutex // by those who may put something into the queue
@@ -79,22 +80,23 @@ func (m *Meter) Reserve(ctx context.Context, l *gateway.Lease, c *gateway.Call) 
 	case <-ctx.Done():
 		return gateway.Reservation{}, ctx.Err()
 	}
-	// Its outcome must be known: a hold that nobody knows of would be lost money.
+	// Its outcome should be known: a hold that nobody knows of is booked one day.
 	m.holds.Store(h.ID, true)
 	holding, cancel := context.WithTimeout(context.WithoutCancel(ctx), holdTime)
 	err = m.store.Hold(holding, h, holdLife)
 	cancel()
 	<-m.turns
-	if err != nil {
-		m.holds.Delete(h.ID) // if it was written all the same it lapses, and is booked
+	if err == nil {
+		return gateway.Reservation{ID: h.ID, MicroUSD: h.Micro}, nil
 	}
-	if f, ok := errors.AsType[*fault.Error](err); ok && f.Kind == fault.PaymentRequired {
+	m.holds.Delete(h.ID)
+	switch f, ok := errors.AsType[*fault.Error](err); {
+	case !ok || f.Kind == fault.Unavailable:
+		m.doubts.add(h.ID)
+	case f.Kind == fault.PaymentRequired:
 		m.book(Spending{Audit: m.row(l, c, Refusing, f.Code)})
 	}
-	if err != nil {
-		return gateway.Reservation{}, err
-	}
-	return gateway.Reservation{ID: h.ID, MicroUSD: h.Micro}, nil
+	return gateway.Reservation{}, err
 }
 
 // most is what a call may come to at the most, by what of its input may be
@@ -284,6 +286,7 @@ func (m *Meter) last() {
 	for len(m.queue) > 0 {
 		m.lastBefore(ctx, m.gather(<-m.queue))
 	}
+	m.letGo(ctx, 0)
 }
 
 func (m *Meter) lastOf(calls []Spending) {

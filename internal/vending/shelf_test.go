@@ -38,6 +38,7 @@ type shelf struct {
 
 	lost  []vending.Audit          // calls of nodes that died
 	keeps func(ids []string) error // what is said of ids that are to be kept; nil: yes
+
 }
 
 func newShelf() *shelf {
@@ -177,8 +178,9 @@ func (s *shelf) Settle(_ context.Context, calls []vending.Spending) error {
 		}
 	}
 	for _, c := range calls {
-		s.booked[c.ID] = c
-		delete(s.holds, c.Reservation)
+		if delete(s.holds, c.Reservation); c.ID != "" {
+			s.booked[c.ID] = c
+		}
 	}
 	return nil
 }

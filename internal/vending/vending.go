@@ -182,7 +182,8 @@ type Audit struct {
 	Outcome      string // of a call: how it ended; of a refusal: its code
 }
 
-// Spending is a call that is settled.
+// Spending is a call that is settled. Without a row's id there was no call, and
+// what was set aside for it is let go of.
 type Spending struct {
 	Audit
 	// Reservation is the hold's id, "" when nothing was set aside. The row has the

@@ -92,10 +92,10 @@ func BookLost(t Tx, found []vending.Audit) (booked []vending.Audit, err error) {
 	return booked, SettleCalls(t, calls)
 }
 
-// SettleCalls books calls, each once. What was spent moves at once with what was
-// held, so that who sets money aside sees both or neither. All is done in an order
-// in which two nodes never wait for each other in a circle: holds, rows of the
-// trail, and then grants and days, which others wait for most.
+// SettleCalls books calls, each once, and lets go of holds. What was spent moves at
+// once with what was held, so that who sets money aside sees both or neither. All is
+// done in an order in which two nodes never wait for each other in a circle: holds,
+// rows of the trail, and then grants and days, which others wait for most.
 func SettleCalls(t Tx, calls []vending.Spending) error {
 	type day struct {
 		customerID string
@@ -117,6 +117,9 @@ func SettleCalls(t Tx, calls []vending.Spending) error {
 	calls = slices.Clone(calls)
 	slices.SortFunc(calls, func(a, b vending.Spending) int { return cmp.Compare(a.ID, b.ID) })
 	for _, c := range calls {
+		if c.ID == "" {
+			continue
+		}
 		if c.At.IsZero() {
 			now, err := t.Now()
 			if err != nil {

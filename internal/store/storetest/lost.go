@@ -89,6 +89,25 @@ var lostTests = map[string]func(*testing.T, Backend){
 		wantRoom(t, b, l, 88)
 		wantCalls(t, b, l, call.Audit)
 	},
+	"LetGoOfWithoutACallIsNotLost": func(t *testing.T, b Backend) {
+		_, _, by := signUp(t, b, "ada@example.dev")
+		l := capped(t, b, by, 100)
+		var releases []vending.Spending
+		for range 3 {
+			r := spending(t, b, l, 30, dead(t, b, l, 30).ID)
+			r.ID = "" // which is no row, whatever else is said
+			releases = append(releases, r)
+		}
+		call := spending(t, b, l, 12, dead(t, b, l, 10).ID)
+		releases = append(releases, call, vending.Spending{Reservation: newID(t)}) // which was not written
+		for range 2 {
+			done(t, b.Settle(t.Context(), releases))
+			wantRoom(t, b, l, 88)
+		}
+		b.Clock.Move(held + vending.LostAfter)
+		wantBooked(t, b)
+		wantCalls(t, b, l, call.Audit)
+	},
 	"KeptThoughItLapsedIsNotLost": func(t *testing.T, b Backend) {
 		_, _, by := signUp(t, b, "ada@example.dev")
 		l := capped(t, b, by, 100)
