@@ -207,8 +207,8 @@ func (t *tee) take(d *document) {
 		u.OutputTokens = output.tokens()
 		t.told, t.final, t.extra = input > 0, input > 0, d.empty
 	}
-	if f.Cost.told { // by binary fractions 0.07 would come to 70,001
-		u.Cost, u.Priced = int64(math.Ceil(f.Cost.amount*1e6-1e-6)), true
+	if price := f.price(); price.told { // by binary fractions 0.07 would come to 70,001
+		u.Cost, u.Priced = int64(math.Ceil(price.amount*1e6-1e-6)), true
 	}
 	t.failed = t.failed || d.failed && !t.told && t.parts == 0
 }
@@ -246,6 +246,21 @@ type figures struct {
 	PromptPart part    `json:"prompt_tokens_details"`
 	InputPart  part    `json:"input_tokens_details"`
 	Cost       dollars `json:"cost"`
+	// Where a call was made with the operator's own key at a provider of
+	// OpenRouter's, the cost is OpenRouter's fee alone.
+	OwnKey jsontext.Value `json:"is_byok"`
+	Costs  struct {
+		Upstream dollars `json:"upstream_inference_cost"`
+	} `json:"cost_details"`
+}
+
+// price is what OpenRouter says that a call costs.
+func (f *figures) price() dollars {
+	if f.OwnKey.Kind() != 't' {
+		return f.Cost
+	}
+	upstream := f.Costs.Upstream
+	return dollars{f.Cost.amount + upstream.amount, f.Cost.told && upstream.told}
 }
 
 // part is within the prompt.
@@ -345,6 +360,9 @@ const defaultOutput = 4096
 func (t *tee) total(c *Call, broken bool) Usage {
 	t.close()
 	u := t.usage
+	if u.Cost == 0 && (!t.final || c.Provider != "openrouter") { // who else says so did not mean that it is free
+		u.Priced = false
+	}
 	if t.final || t.failed && !broken {
 		return u
 	}

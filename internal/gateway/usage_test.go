@@ -90,6 +90,12 @@ var transcripts = []transcript{
 		gateway.Usage{Model: "m", InputTokens: 20, OutputTokens: 30}},
 	{"openrouter, a cost that is none", "openrouter", "/api/v1/chat/completions", plain, `{"model":"m","choices":[],"usage":{"prompt_tokens":20,"completion_tokens":30,"cost":-1}}`, false,
 		gateway.Usage{Model: "m", InputTokens: 20, OutputTokens: 30}},
+	{"openrouter, by a key of the operator's own", "openrouter", "/api/v1/chat/completions", plain, `{"model":"m","choices":[],"usage":{"prompt_tokens":20,"completion_tokens":30,"cost":0,"is_byok":true,"cost_details":{"upstream_inference_cost":0.07}}}`, false,
+		gateway.Usage{Model: "m", InputTokens: 20, OutputTokens: 30, Cost: 70_000, Priced: true}},
+	{"openrouter, by a key of the operator's own, at a price that is not told", "openrouter", "/api/v1/chat/completions", plain, `{"model":"m","choices":[],"usage":{"prompt_tokens":20,"completion_tokens":30,"cost":0,"is_byok":true}}`, false,
+		gateway.Usage{Model: "m", InputTokens: 20, OutputTokens: 30}},
+	{"another's cost of nothing", "openai", "/v1/chat/completions", plain, `{"model":"m","choices":[],"usage":{"prompt_tokens":20,"completion_tokens":30,"cost":0}}`, false,
+		gateway.Usage{Model: "m", InputTokens: 20, OutputTokens: 30}},
 	{"openrouter messages", "openrouter", "/api/v1/messages", sse, anthropicAll, true, anthropicUsage},
 	{"openrouter responses", "openrouter", "/api/v1/responses", sse, responsesAll + responsesEnd("completed"), true, responsesTotal},
 	{"ollama stream", "ollama", "/api/chat", ndjson, `{"model":"llama3.2","message":{"role":"assistant","content":"The"},"done":false}` + "\n" + `{"model":"llama3.2","message":{"content":" sky"},"done":false}` + "\n" +
@@ -122,6 +128,15 @@ func TestUsageByEachProvidersRules(t *testing.T) {
 	}
 }
 
+// A cost of nothing at a stream's begin is none of what it comes to.
+func TestACostOfNothingCountsAtTheEndAlone(t *testing.T) {
+	begin := "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"m\",\"usage\":{\"input_tokens\":20,\"output_tokens\":1,\"cost\":0}}}\n\n"
+	got, _ := gateway.Measure("openrouter", "/api/v1/messages", "text/event-stream", false, true, gateway.Call{Provider: "openrouter", Stream: true}, []byte(begin))
+	if got.Priced || !got.Estimated || got.InputTokens != 20 {
+		t.Errorf("%+v; want it estimated, and its price the table's", got)
+	}
+}
+
 // However a stream is cut into reads, its usage is the same; and so is what is
 // hidden from a client that did not ask.
 func TestUsageOfEveryCutIntoTwo(t *testing.T) {
@@ -129,7 +144,7 @@ func TestUsageOfEveryCutIntoTwo(t *testing.T) {
 		if len(tt.body) > 5000 {
 			continue
 		}
-		c := gateway.Call{Stream: tt.stream}
+		c := gateway.Call{Provider: tt.provider, Stream: tt.stream}
 		_, hidden := gateway.Measure(tt.provider, tt.path, tt.media, true, false, c, []byte(tt.body))
 		for i := range tt.body {
 			for _, hides := range []bool{false, true} {
