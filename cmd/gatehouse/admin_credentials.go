@@ -132,9 +132,9 @@ var auditActions = []string{string(vending.Granting), string(vending.Refusing), 
 func auditCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "audit", Short: "Show the audit trail: grants, refusals, revocations, calls and reports",
-		Long: `Shows the audit trail, oldest first. Refusals are those for want of money: what is
-malformed or over a rate limit leaves no row. --json prints one JSON object a line,
-which is the form to export it in.`,
+		Long: `Shows the audit trail, oldest first, calls with a budget by when they began.
+Refusals are those for want of money: what is malformed or over a rate limit leaves
+no row. --json prints one JSON object a line, which is the form to export it in.`,
 	}
 	customer := c.Flags().String("customer", "", "only this customer's, by id or e-mail address")
 	credential := c.Flags().String("credential", "", "only this credential's")

@@ -95,7 +95,7 @@ func New(r prometheus.Registerer, version string) *Metrics {
 	}, []string{"wait"})
 	m.calls = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "gatehouse_gateway_calls_total",
-		Help: "Calls that the gateway sent on, by provider, how they ended (done, left: the client went away, cut: the provider broke off, failed, revoked, overdue, shutdown, lost: its node died, and another booked what was held for it) and whether what they used had to be estimated.",
+		Help: "Calls that the gateway sent on, by provider, how they ended (done, left: the client went away, cut: the provider broke off, failed, revoked, overdue, shutdown, lost: its node died, and another booked what was held for it; one that was only away counts it as well) and whether what they used had to be estimated.",
 	}, []string{"provider", "outcome", "estimated"})
 	m.inUse.Store(new(func() int { return 0 }))
 	inUse := prometheus.NewGaugeFunc(prometheus.GaugeOpts{

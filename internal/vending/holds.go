@@ -117,14 +117,16 @@ func (m *Meter) renew(ctx context.Context) (err error) {
 // which it can book itself. So this one keeps its own first; and after the database
 // was away for all it only asks whether it is there, and books the next time.
 func (m *Meter) BookLost(ctx context.Context) error {
-	some := settleSome
+	some := m.lostSome
 	if !m.there {
 		some = 0
 	}
 	err := m.renew(ctx)
 	for more := err == nil; more; {
 		var calls []Audit
-		calls, err = m.store.BookLost(ctx, some)
+		if calls, err = m.store.BookLost(ctx, some); err != nil { // perhaps they were too many for one transaction
+			m.lostSome = max(m.lostSome/2, 1)
+		}
 		for _, c := range calls {
 			m.ended(string(c.Provider), gateway.Lost, true)
 		}

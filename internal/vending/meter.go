@@ -55,11 +55,13 @@ type Meter struct {
 	done    chan struct{}
 	booking sync.RWMutex // by those who may put something into the queue
 	there   bool         // the database was, when BookLost was last called
+	// lostSome is how many lost calls are booked at once.
+	lostSome int
 }
 
 // NewMeter returns a meter. ended is told of each call.
 func NewMeter(store Store, prices billing.Prices, now func() time.Time, log *slog.Logger, ended func(string, gateway.Outcome, bool)) *Meter {
-	return &Meter{store: store, prices: prices, now: now, log: log, ended: ended, turns: make(chan struct{}, holdsAtOnce), queue: make(chan Spending, maxUnsettled), done: make(chan struct{})}
+	return &Meter{store: store, prices: prices, now: now, log: log, ended: ended, turns: make(chan struct{}, holdsAtOnce), queue: make(chan Spending, maxUnsettled), done: make(chan struct{}), lostSome: settleSome}
 }
 
 // Reserve implements gateway.Meter.

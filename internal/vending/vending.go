@@ -280,7 +280,8 @@ type Admin interface {
 	SetBudget(ctx context.Context, customerID string, cents int64) error
 	// RevokeAny ends any credential.
 	RevokeAny(ctx context.Context, id string) error
-	// AuditRows lists rows of the trail, oldest first, after an id.
+	// AuditRows lists rows of the trail after an id, in their order: as they were
+	// written, but that calls for which money was held stand where they began.
 	AuditRows(ctx context.Context, f AuditFilter, after string, limit int) ([]Audit, error)
 }
 

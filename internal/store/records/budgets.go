@@ -12,8 +12,9 @@ import (
 	"gatehouse/internal/vending"
 )
 
-// Hold sets money aside within what the grant and the customer's day have left. What
-// is held counts until it is booked or let go of, also when it has lapsed.
+// Hold sets money aside within what the grant and the customer's day have left, and
+// once: a try before, whose outcome nobody heard, may have done it. What is held
+// counts until it is booked or let go of, also when it has lapsed.
 func Hold(t Tx, h vending.Hold, life time.Duration) error {
 	if _, err := t.Lock(h.CustomerID); err != nil {
 		return err
@@ -24,9 +25,9 @@ func Hold(t Tx, h vending.Hold, life time.Duration) error {
 	}
 	var limit, spent, heldOfGrant, heldOfDay, spentOfDay int64
 	var budget *int64
-	err = t.Row(`SELECT g.cap, g.spent, c.day_budget, (SELECT coalesce(CAST(sum(micro) AS bigint), 0) FROM holds WHERE grant_id = g.id AND customer_id = c.id),
-		(SELECT coalesce(CAST(sum(micro) AS bigint), 0) FROM holds WHERE customer_id = c.id), coalesce((SELECT micro FROM spending WHERE customer_id = c.id AND day = $3), 0)
-		FROM grants g JOIN customers c ON c.id = g.customer_id WHERE g.id = $1 AND c.id = $2`, []any{h.GrantID, h.CustomerID, dayOf(now)}, &limit, &spent, &budget, &heldOfGrant, &heldOfDay, &spentOfDay)
+	err = t.Row(`SELECT g.cap, g.spent, c.day_budget, (SELECT coalesce(CAST(sum(micro) AS bigint), 0) FROM holds WHERE grant_id = g.id AND customer_id = c.id AND id <> $4),
+		(SELECT coalesce(CAST(sum(micro) AS bigint), 0) FROM holds WHERE customer_id = c.id AND id <> $4), coalesce((SELECT micro FROM spending WHERE customer_id = c.id AND day = $3), 0)
+		FROM grants g JOIN customers c ON c.id = g.customer_id WHERE g.id = $1 AND c.id = $2`, []any{h.GrantID, h.CustomerID, dayOf(now), h.ID}, &limit, &spent, &budget, &heldOfGrant, &heldOfDay, &spentOfDay)
 	switch {
 	case err != nil:
 		return missing(err, "There is no such grant.")
@@ -35,7 +36,7 @@ func Hold(t Tx, h vending.Hold, life time.Duration) error {
 	case budget != nil && h.Micro > *budget-spentOfDay-heldOfDay:
 		return overBudget("your account for today", h.Micro, *budget-spentOfDay-heldOfDay)
 	}
-	return t.Put("INSERT INTO holds (id, grant_id, customer_id, key_id, credential_id, provider, model, micro, lapses_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+	return t.Put("INSERT INTO holds (id, grant_id, customer_id, key_id, credential_id, provider, model, micro, lapses_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING",
 		h.ID, h.GrantID, h.CustomerID, h.KeyID, h.CredentialID, string(h.Provider), h.Model, h.Micro, now+life.Microseconds())
 }
 

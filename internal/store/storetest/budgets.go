@@ -158,6 +158,14 @@ var budgetTests = map[string]func(*testing.T, Backend){
 			t.Errorf("refused as %v", err)
 		}
 	},
+	"AreHeldOnce": func(t *testing.T, b Backend) { // by who tries again, since nobody said what became of the first
+		_, _, by := signUp(t, b, "ada@example.dev")
+		l := capped(t, b, by, 100)
+		h := hold(t, l, 60)
+		done(t, b.Hold(t.Context(), h, time.Minute))
+		done(t, b.Hold(t.Context(), h, time.Minute))
+		wantRoom(t, b, l, 40)
+	},
 	"AreNeverExceededByTwoHundredAtOnce": func(t *testing.T, b Backend) {
 		_, _, by := signUp(t, b, "ada@example.dev")
 		l := capped(t, b, by, 1000)
