@@ -331,7 +331,7 @@ func dispute(t Tx, p *purse, r billing.Reversal, payment string, about, disputed
 	if err != nil && !errors.Is(err, sql.ErrNoRows) || won || about == 0 && !known {
 		return "", disputed, err
 	}
-	most, others, reference := max(was, about), disputed-was, "dispute:"+r.Dispute
+	most, others, reference := max(was, about), max(disputed-was, 0), "dispute:"+r.Dispute
 	if known {
 		reference = fmt.Sprintf("%s:%d", reference, most)
 	}

@@ -92,7 +92,7 @@ func erase(t Tx, id string, at time.Time) (e Erasure, err error) {
 	}
 	if err == nil { // a charge under way may come through yet, and nobody may begin one
 		_, err = t.Exec("UPDATE fixes SET external_id = id, repository = '', pull_request = '', begun_at = CASE WHEN begun_at > $2 THEN $2 ELSE begun_at END WHERE customer_id = $1",
-			id, now-billing.ChargeTrust.Microseconds()-1)
+			id, now-(billing.ChargeTrust+time.Minute).Microseconds()) // for nodes whose clocks are behind
 	}
 	if err == nil {
 		err = blank(t, id, "")
@@ -140,11 +140,12 @@ func adopt(ctx context.Context, r Runner, owner string, who traces, from place) 
 	for {
 		seen, found := 0, []string(nil)
 		err := r.Read(ctx, "search_events", func(r Reader) error {
-			return r.Each(`SELECT received_at, id, payload FROM stripe_events WHERE (received_at, id) > ($1, $2) AND customer_id = '' AND length(payload) > 0
+			return r.Each(`SELECT received_at, id, waits_for, payload FROM stripe_events WHERE (received_at, id) > ($1, $2) AND customer_id = '' AND length(payload) > 0
 				ORDER BY received_at, id LIMIT $3`, []any{from.at, from.id, searchSome}, func(scan Scan) error {
+				var waits string
 				var payload []byte
-				err := scan(&from.at, &from.id, &payload)
-				if seen++; err == nil && who.in(payload) {
+				err := scan(&from.at, &from.id, &waits, &payload)
+				if seen++; err == nil && who.in(payload, waits != "") {
 					found = append(found, from.id)
 				}
 				return err
@@ -168,8 +169,9 @@ func adopt(ctx context.Context, r Runner, owner string, who traces, from place) 
 	}
 }
 
-// traces find a customer in what Stripe tells.
-type traces struct{ *regexp.Regexp }
+// traces find a customer in what Stripe tells: by its ids alone, or by its address
+// as well.
+type traces struct{ ids, all *regexp.Regexp }
 
 // tracesOf is a customer by its id, that at Stripe and, until it is erased, its
 // address as it was given and in its canonical form. Each is looked for as a word
@@ -184,16 +186,23 @@ func tracesOf(d account.Data) traces {
 		}
 		return strings.Join(quoted, "|")
 	}
-	words := `(^|[^0-9A-Za-z])(` + anyOf(d.ID, d.StripeCustomerID) + `)($|[^0-9A-Za-z])`
+	ids := `(^|[^0-9A-Za-z])(` + anyOf(d.ID, d.StripeCustomerID) + `)($|[^0-9A-Za-z])`
+	words := ids
 	if addresses := anyOf(d.Email, d.CanonicalEmail); d.ErasedAt.IsZero() && addresses != "" {
 		words += `|(?i:(^|[^\pL\pN.!#$%&'*+^_~-])(` + addresses + `)($|[^\pL\pN._-]|\.($|[^\pL\pN])))`
 	}
-	return traces{regexp.MustCompile(words)}
+	return traces{regexp.MustCompile(ids), regexp.MustCompile(words)}
 }
 
 // in says whether what Stripe told has any of them: in a text of its JSON, in
-// whatever way that is written, or anywhere if it is none.
-func (t traces) in(payload []byte) bool {
+// whatever way that is written, or anywhere if it is none. Of what waits for
+// somebody who is not known yet the address is no sign: two may share one, and the
+// other's payment must not be lost.
+func (t traces) in(payload []byte, waits bool) bool {
+	words := t.all
+	if waits {
+		words = t.ids
+	}
 	d := jsontext.NewDecoder(bytes.NewBuffer(payload), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	for {
 		token, err := d.ReadToken()
@@ -201,8 +210,8 @@ func (t traces) in(payload []byte) bool {
 		case errors.Is(err, io.EOF):
 			return false
 		case err != nil:
-			return t.Match(payload)
-		case token.Kind() == '"' && t.MatchString(token.String()):
+			return words.Match(payload)
+		case token.Kind() == '"' && words.MatchString(token.String()):
 			return true
 		}
 	}

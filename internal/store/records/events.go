@@ -180,7 +180,8 @@ func SweepEvents(t Tx, limit int) (int64, error) {
 		return 0, err
 	}
 	var given []string
-	swept, err := List(t, `DELETE FROM stripe_events WHERE id IN (SELECT id FROM stripe_events
+	// One that is queued again meanwhile has another history.
+	swept, err := List(t, `DELETE FROM stripe_events WHERE (id, history) IN (SELECT id, history FROM stripe_events
 		WHERE received_at < $1 AND coalesce(decided_at, 0) < $1 AND (state <> 'received'
 			OR NOT EXISTS (SELECT 1 FROM jobs WHERE kind = 'stripe_event' AND subject = stripe_events.id AND (dead_at IS NULL OR dead_at >= $1)))
 		ORDER BY received_at LIMIT $2) RETURNING id, state = 'received'`, []any{now - billing.EventLife.Microseconds(), limit}, func(scan Scan) (id string, err error) {

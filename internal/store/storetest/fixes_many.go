@@ -124,7 +124,7 @@ var manyFixTests = map[string]func(*testing.T, Backend){
 		for i, f := range []billing.Fix{paid.Fix, pending.Fix} {
 			f.ExternalID, f.Repository, f.PullRequest = f.ID, "", ""
 			if f.State == billing.FixPending { // nothing is charged any more, only looked for: a charge may be on its way
-				f.BegunAt = b.Clock.Now().Add(-billing.ChargeTrust - time.Microsecond)
+				f.BegunAt = b.Clock.Now().Add(-billing.ChargeTrust - time.Minute)
 			}
 			if diff := gocmp.Diff(f, d.Fixes[i]); diff != "" {
 				t.Errorf("left (-want +got):\n%s", diff)
