@@ -3,6 +3,7 @@ package verify
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"path/filepath"
 	"slices"
@@ -22,8 +23,11 @@ const (
 func Read(dir string) (*Summary, error) {
 	name := filepath.Join(dir, "summary.json")
 	text, err := report.ReadBounded(name, maxSummary)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("no verification ended there: %w", err)
+	}
+	if err != nil {
+		return nil, err
 	}
 	s := &Summary{}
 	if err := s.parse(text); err != nil {
