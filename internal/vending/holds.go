@@ -124,8 +124,8 @@ func (m *Meter) BookLost(ctx context.Context) error {
 	err := m.renew(ctx)
 	for more := err == nil; more; {
 		var calls []Audit
-		if calls, err = m.store.BookLost(ctx, some); err != nil { // perhaps they were too many for one transaction
-			m.lostSome = max(m.lostSome/2, 1)
+		if calls, err = m.store.BookLost(ctx, some); err != nil && some > 1 { // perhaps they were too many for one transaction
+			m.lostSome = some / 2
 		}
 		for _, c := range calls {
 			m.ended(string(c.Provider), gateway.Lost, true)

@@ -129,6 +129,26 @@ func TestHoldOfACallThatCannotBeBookedLapses(t *testing.T) {
 	})
 }
 
+// Fewer are booked at once after a failure of so many, and not after a database that
+// is away for long, of which none is asked for.
+func TestLostCallsAreFewerAfterOneThatFails(t *testing.T) {
+	withMeter(t, func(t *testing.T, m *vending.Meter, s *shelf, _ func()) {
+		done(t, m.BookLost(t.Context()))
+		s.away = errAway
+		for range 10 {
+			if err := m.BookLost(t.Context()); !errors.Is(err, errAway) {
+				t.Error(err)
+			}
+		}
+		s.away = nil
+		done(t, m.BookLost(t.Context()))
+		done(t, m.BookLost(t.Context()))
+		if s.asked != 128 {
+			t.Errorf("at most %d are booked at once, want 128", s.asked)
+		}
+	})
+}
+
 func TestLostCallsAreBookedIfTheDatabaseWasThereBefore(t *testing.T) {
 	log := withMeter(t, func(t *testing.T, m *vending.Meter, s *shelf, _ func()) {
 		_, err := m.Reserve(t.Context(), lease, call("gpt"))

@@ -37,6 +37,7 @@ type shelf struct {
 	reports []vending.Report
 
 	lost  []vending.Audit          // calls of nodes that died
+	asked int                      // of BookLost, at most, when it was last called
 	keeps func(ids []string) error // what is said of ids that are to be kept; nil: yes
 
 }
@@ -157,6 +158,7 @@ func (s *shelf) KeepHolds(_ context.Context, ids []string, _ time.Duration) erro
 func (s *shelf) BookLost(_ context.Context, limit int) (booked []vending.Audit, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.asked = limit
 	if s.away == nil {
 		n := min(limit, len(s.lost))
 		booked, s.lost = s.lost[:n], s.lost[n:]
