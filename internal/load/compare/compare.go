@@ -94,16 +94,14 @@ const (
 	Unknown Answer = "not known"
 )
 
-// percentiles are those compared, as far as there are enough times.
-var percentiles = []struct {
-	stat string
-	q    float64
-}{{"p50", 0.50}, {"p90", 0.90}, {"p95", 0.95}, {"p99", 0.99}}
-
-// beyond is how many times must lie beyond a percentile, on both sides, for their
-// ratio to be given. With half as many the same software's are often open even at
+// percentiles are those compared, and how many times it takes on both sides: fifteen
+// lie beyond. With half as many the same software's ratios are often open even at
 // three times: latencies' tails are heavy, and a ratio has two of them.
-const beyond = 15 - 1e-9
+var percentiles = []struct {
+	stat  string
+	q     float64
+	takes int64
+}{{"p50", 0.50, 30}, {"p90", 0.90, 150}, {"p95", 0.95, 300}, {"p99", 0.99, 1500}}
 
 // Compare says what a new run's latencies are worth beside an old one's.
 // maxRatio is above one: how many times as long they may be.
@@ -266,7 +264,7 @@ func (c *Comparison) byWindows() {
 		var quantiles []float64
 		from := len(c.Cells)
 		for _, p := range percentiles {
-			if float64(both)*(1-p.q) >= beyond {
+			if both >= p.takes {
 				quantiles = append(quantiles, p.q)
 				c.Cells = append(c.Cells, Cell{Name: name, Kind: outcome.Kind, Stat: p.stat})
 			}
