@@ -189,16 +189,23 @@ func TestABodyThatIsCutOffReachesNobody(t *testing.T) {
 	}
 }
 
-// Calls hold no more than the bound together, hold it only while they have to,
-// and hold nothing for what has not come.
-func TestHeldBodiesAreBounded(t *testing.T) {
-	entered, answer := make(chan struct{}, 10), make(chan struct{})
-	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
+// newHoldingRig has a provider that takes bodies, says so, and answers none of them
+// until answer is closed.
+func newHoldingRig(t *testing.T, options ...option) (r *rig, entered, answer chan struct{}) {
+	t.Helper()
+	entered, answer = make(chan struct{}, 10), make(chan struct{})
+	return newRig(t, func(w http.ResponseWriter, req *http.Request) {
 		_, _ = io.Copy(io.Discard, req.Body)
 		entered <- struct{}{}
 		<-answer
 		_, _ = io.WriteString(w, `{}`)
-	}, bounded(func(b *gateway.Bounds) { b.Bodies = 3 << 20 }))
+	}, options...), entered, answer
+}
+
+// Calls hold no more than the bound together, hold it only while they have to,
+// and hold nothing for what has not come.
+func TestHeldBodiesAreBounded(t *testing.T) {
+	r, entered, answer := newHoldingRig(t, bounded(func(b *gateway.Bounds) { b.Bodies = 3 << 20 }))
 	big := `{"x":"` + strings.Repeat("a", 1<<20) + `"}`
 	var g sync.WaitGroup
 	defer g.Wait()
@@ -230,13 +237,7 @@ func TestHeldBodiesAreBounded(t *testing.T) {
 
 // One customer's calls can't keep out another's.
 func TestACustomersBodiesAreBounded(t *testing.T) {
-	entered, answer := make(chan struct{}, 10), make(chan struct{})
-	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
-		_, _ = io.Copy(io.Discard, req.Body)
-		entered <- struct{}{}
-		<-answer
-		_, _ = io.WriteString(w, `{}`)
-	}, bounded(func(b *gateway.Bounds) { b.Share = 3 << 20 }), func(c *gateway.Config, _ *http.Server) { c.Door = customerByProvider{c.Door.(*door)} })
+	r, entered, answer := newHoldingRig(t, bounded(func(b *gateway.Bounds) { b.Share = 3 << 20 }), func(c *gateway.Config, _ *http.Server) { c.Door = customerByProvider{c.Door.(*door)} })
 	big := `{"x":"` + strings.Repeat("a", 1<<20) + `"}`
 	var g sync.WaitGroup
 	defer g.Wait()
